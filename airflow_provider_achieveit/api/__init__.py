@@ -1,0 +1,1 @@
+"""AchieveIt over HTTP. Nothing in this package imports Airflow."""

@@ -1,0 +1,161 @@
+"""The asynchronous carrier of the contract, on aiohttp (triggerer). It only asks; it never sends a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+from weakref import WeakKeyDictionary
+
+import aiohttp
+
+from airflow_provider_achieveit.api import contract
+from airflow_provider_achieveit.api.config import ClientConfig
+from airflow_provider_achieveit.api.contract import JobStatus, UpdateKind
+from airflow_provider_achieveit.api.failure import ApiError, unreachable
+from airflow_provider_achieveit.api.http import MAX_REDIRECTS, ApiResponse, safe_redirect
+from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
+
+log = logging.getLogger(__name__)
+
+_MAX_SOCKETS = 32
+_MAX_STATUS_BYTES = 1024 * 1024
+
+
+class AsyncAchieveItClient:
+    """Asks for job states on one HTTP session; made by :func:`shared_client`.
+
+    :param config: where and how to call.
+    :param session: the session to use.
+    :param tls: the TLS context for https.
+    """
+
+    def __init__(self, config: ClientConfig, session: aiohttp.ClientSession, tls: ssl.SSLContext) -> None:
+        self._config = config
+        self._session = session
+        self._tls = tls
+        # aiohttp's own trust_env would let an entry of .netrc take the place of the key.
+        parts = urlsplit(config.base_url)
+        self._proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+    async def job_status(self, kind: UpdateKind, job_id: str) -> JobStatus:
+        """Ask once for a job's state.
+
+        :raises ApiError: no answer, or one that says nothing about the job.
+        """
+        request = contract.job_status_request(kind, job_id)
+        try:
+            response = await self._get(self._config.url(request.path))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(unreachable(f"status of job {job_id}", error)) from None
+        return contract.read_job_status(response, job_id)
+
+    async def wait_for_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome:
+        """Ask about the jobs of a wait, round by round, until it is over."""
+
+        async def look(job_id: str) -> None:
+            try:
+                wait.observe(job_id, await self.job_status(kind, job_id), time.time())
+            except ApiError as error:
+                wait.observe_failure(job_id, error.failure)
+
+        while wait.pending:
+            await asyncio.gather(*(look(job_id) for job_id in wait.pending))
+            if line := wait.report(time.time()):
+                log.info(line)
+            if wait.pending:
+                await asyncio.sleep(wait.next_delay(time.time()))
+        return wait.outcome()
+
+    async def _get(self, url: str) -> ApiResponse:
+        headers = {contract.AUTHORIZATION: contract.authorization(self._config.api_key)}
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self._session.get(
+                url, headers=headers, allow_redirects=False, ssl=self._tls, proxy=self._proxy
+            ) as answer:
+                body = bytearray()
+                async for chunk in answer.content.iter_chunked(64 * 1024):
+                    body += chunk
+                    if len(body) > _MAX_STATUS_BYTES:
+                        # The code carries the state; of so long a reason the beginning is enough.
+                        answer.close()
+                        break
+                names = {name.lower(): value for name, value in answer.headers.items()}
+                response = ApiResponse(answer.status, names, bytes(body), url)
+            target = safe_redirect(url, response.header("location"))
+            if response.status not in (301, 302, 303, 307, 308) or target is None:
+                return response
+            url = target
+        return response
+
+
+@dataclass
+class _Shared:
+    session: aiohttp.ClientSession
+    tls: ssl.SSLContext
+    users: int = 0
+
+
+@dataclass
+class _Sessions:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    by_config: dict[ClientConfig, _Shared] = field(default_factory=dict)
+
+
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Sessions] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_client(config: ClientConfig) -> AsyncIterator[AsyncAchieveItClient]:
+    """Give a client whose HTTP session is shared by all that run in this event loop with the same settings.
+
+    A triggerer holds thousands of waits; a session each would be thousands of sockets. The last user closes it.
+
+    :param config: where and how to call.
+    """
+    sessions = _sessions.setdefault(asyncio.get_running_loop(), _Sessions())
+    async with sessions.lock:
+        shared = sessions.by_config.get(config)
+        if shared is None:
+            # Reading the CA files takes milliseconds of disk: not in the event loop.
+            tls = await asyncio.to_thread(_tls_context, config.verify)
+            shared = sessions.by_config[config] = _Shared(_new_session(config), tls)
+        shared.users += 1
+    try:
+        yield AsyncAchieveItClient(config, shared.session, shared.tls)
+    finally:
+        shared.users -= 1
+        if shared.users == 0:
+            # No await between the count and the removal: nobody can have joined meanwhile.
+            del sessions.by_config[config]
+            await shared.session.close()
+
+
+def _new_session(config: ClientConfig) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=_MAX_SOCKETS),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout, sock_read=config.timeout),
+    )
+
+
+def _tls_context(verify: bool | str) -> ssl.SSLContext:
+    """Trust what the synchronous carrier trusts, or a deferred wait would fail where the submit succeeded."""
+    if isinstance(verify, str):
+        trusted = verify
+    else:
+        from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+        trusted = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+    context = ssl.create_default_context(cafile=trusted)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,256 @@
+"""The synchronous carrier of the contract, on requests (workers)."""
+
+from __future__ import annotations
+
+import io
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
+from airflow_provider_achieveit.api import contract
+from airflow_provider_achieveit.api.config import ClientConfig
+from airflow_provider_achieveit.api.contract import JobStatus, Page, UpdateKind
+from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind, innermost, unreachable
+from airflow_provider_achieveit.api.http import (
+    MAX_REDIRECTS,
+    MAX_RESPONSE_BYTES,
+    ApiRequest,
+    ApiResponse,
+    safe_redirect,
+)
+from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
+from airflow_provider_achieveit.api.retry import may_repeat, wait_before_repeat
+
+log = logging.getLogger(__name__)
+
+
+class AchieveItClient:
+    """Calls of the AchieveIt API; each returns a value or raises :class:`ApiError`.
+
+    Repeats by itself what may be repeated (:mod:`.retry`). May be used from several threads; close it, or use it as a
+    context manager.
+
+    :param config: where and how to call.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        # requests does not promise that a session may be shared by threads: each has its own.
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+
+    def __enter__(self) -> AchieveItClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        while self._sessions:
+            self._sessions.pop().close()
+        self._local = threading.local()
+
+    def submit(self, kind: UpdateKind, filename: str, body: bytes) -> str:
+        """Queue one batch and return its job id.
+
+        A POST is repeated only where AchieveIt cannot have taken it: not one byte of the body left this machine, or
+        the answer was 429, 503 or the documented 500 "failed to be queued".
+
+        :param kind: progress or metric updates.
+        :param filename: the name of the batch; its extension tells the format.
+        :param body: the bytes of the batch.
+        :raises ApiError: refused, not reachable, or (unsure) no usable answer after the body went out.
+        """
+        request = contract.submit_request(kind, filename, body)
+
+        def post() -> str:
+            # A connection of its own: on a kept-alive one the server may have just closed, a batch that never
+            # arrived would look like one whose answer was lost.
+            with self._new_session() as session:
+                response = self._send_body(session, request, filename)
+            if response.status != 200:
+                raise ApiError(contract.submit_failure(response, filename))
+            return contract.read_job_id(response)
+
+        return str(self._repeating(post))
+
+    def job_status(self, kind: UpdateKind, job_id: str) -> JobStatus:
+        """Ask once for a job's state; the caller's wait decides about asking again.
+
+        :raises ApiError: no answer, or one that says nothing about the job.
+        """
+        what = f"status of job {job_id}"
+        return contract.read_job_status(self._get(contract.job_status_request(kind, job_id), what), job_id)
+
+    def wait_for_jobs(
+        self, kind: UpdateKind, wait: JobWait, sleep: Callable[[float], None] = time.sleep
+    ) -> WaitOutcome:
+        """Ask about the jobs of a wait, round by round, until it is over.
+
+        :param kind: progress or metric updates.
+        :param wait: the jobs, the interval and the deadline.
+        :param sleep: how to pause (default: :func:`time.sleep`).
+        """
+        while wait.pending:
+            self._ask(kind, wait, wait.pending)
+            if line := wait.report(time.time()):
+                log.info(line)
+            if wait.pending:
+                sleep(wait.next_delay(time.time()))
+        return wait.outcome()
+
+    def look_at_jobs(self, kind: UpdateKind, wait: JobWait, sleep: Callable[[float], None] = time.sleep) -> WaitOutcome:
+        """Ask about the jobs of a wait once, and again only where a failure needs to be confirmed.
+
+        :param kind: progress or metric updates.
+        :param wait: the jobs and the interval.
+        :param sleep: how to pause (default: :func:`time.sleep`).
+        """
+        self._ask(kind, wait, wait.pending)
+        while wait.unconfirmed:
+            sleep(wait.next_delay(time.time()))
+            self._ask(kind, wait, wait.unconfirmed)
+        return wait.outcome()
+
+    def _ask(self, kind: UpdateKind, wait: JobWait, job_ids: list[str]) -> None:
+        for job_id in job_ids:
+            try:
+                wait.observe(job_id, self.job_status(kind, job_id), time.time())
+            except ApiError as error:
+                wait.observe_failure(job_id, error.failure)
+                if not error.failure.retryable:
+                    return
+
+    def fetch_plan_page(self, plan_id: str, *, skip: int, take: int, sort_key: str) -> Page:
+        """Return one page of a plan's items as they are now.
+
+        :param plan_id: the plan.
+        :param skip: items to leave out at the start.
+        :param take: items wanted, at most :data:`.contract.MAX_TAKE`.
+        :param sort_key: one of :data:`.contract.SORT_KEYS`.
+        :raises ApiError: not reachable, not allowed, or no readable page, after the repeats the config allows.
+        """
+        what = f"export of plan {plan_id}"
+
+        def get() -> Page:
+            response = self._get(contract.plan_page_request(plan_id, skip=skip, take=take, sort_key=sort_key), what)
+            if response.status == 404:
+                # Older tenants have the same answer under another address; an unknown plan is 404 at both.
+                old = self._get(
+                    contract.plan_page_request(plan_id, skip=skip, take=take, sort_key=sort_key, legacy=True),
+                    what,
+                )
+                response = old if old.status != 404 else response
+            return contract.read_page(response, plan_id)
+
+        page: Page = self._repeating(get)
+        return page
+
+    def _repeating(self, call: Any) -> Any:
+        return Retrying(
+            retry=retry_if_exception(may_repeat),
+            stop=stop_after_attempt(self.config.max_retries + 1),
+            wait=wait_before_repeat,
+            before_sleep=lambda state: log.warning(
+                "Attempt %d failed, next in %.1f s: %s",
+                state.attempt_number,
+                state.next_action.sleep if state.next_action else 0,
+                state.outcome.exception() if state.outcome else "",
+            ),
+            reraise=True,
+        )(call)
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.mount("https://", _Tls12Adapter())
+        # An auth object rather than a header: requests would put a .netrc entry for the host in a header's place.
+        session.auth = self._authorize
+        return session
+
+    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers[contract.AUTHORIZATION] = contract.authorization(self.config.api_key)
+        return request
+
+    def _session(self) -> requests.Session:
+        if not hasattr(self._local, "session"):
+            self._local.session = self._new_session()
+            self._sessions.append(self._local.session)
+        session: requests.Session = self._local.session
+        return session
+
+    def _get(self, request: ApiRequest, what: str) -> ApiResponse:
+        """GET, following redirects on the same host only."""
+        url, params = self.config.url(request.path), dict(request.params)
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                response = self._send(self._session(), "GET", url, params=params, headers=dict(request.headers))
+            except requests.RequestException as error:
+                raise ApiError(unreachable(what, error)) from None
+            target = safe_redirect(response.url, response.header("location"))
+            if response.status not in (301, 302, 303, 307, 308) or target is None:
+                return response
+            url, params = target, {}
+        return response
+
+    def _send_body(self, session: requests.Session, request: ApiRequest, filename: str) -> ApiResponse:
+        """POST a body and tell, if no answer comes, whether it can have arrived."""
+        body = _Body(request.body or b"")
+        try:
+            return self._send(session, "POST", self.config.url(request.path), data=body, headers=dict(request.headers))
+        except requests.RequestException as error:
+            what = f"POST of batch {filename}"
+            if not body.touched:
+                raise ApiError(unreachable(what, error)) from None
+            raise ApiError(
+                Failure(
+                    FailureKind.UNSURE,
+                    f"{what}: no usable answer after the batch went out ({innermost(error)}); AchieveIt may or may not "
+                    "have queued it",
+                )
+            ) from None
+
+    def _send(self, session: requests.Session, method: str, url: str, **options: Any) -> ApiResponse:
+        # ``verify`` is given with each request: requests lets REQUESTS_CA_BUNDLE win over the one of a session.
+        options |= {"timeout": (self.config.connect_timeout, self.config.timeout), "verify": self.config.verify}
+        with session.request(method, url, allow_redirects=False, stream=True, **options) as answer:
+            body = bytearray()
+            for chunk in answer.iter_content(64 * 1024):
+                body += chunk
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise requests.exceptions.ContentDecodingError(
+                        f"the answer is larger than {MAX_RESPONSE_BYTES} bytes"
+                    )
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            return ApiResponse(answer.status_code, headers, bytes(body), answer.url)
+
+
+class _Body(io.BytesIO):
+    """A request body that knows whether anybody has begun to send it.
+
+    The connection (name, TCP, proxy, TLS) is made before the first read; so as long as ``touched`` is False, the
+    server cannot have got the batch.
+    """
+
+    touched = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.touched = True
+        return super().read(size)
+
+
+class _Tls12Adapter(HTTPAdapter):
+    """HTTPS with TLS 1.2 at least, as AchieveIt demands."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, ssl_minimum_version=ssl.TLSVersion.TLSv1_2)

@@ -1,0 +1,151 @@
+"""The asynchronous carrier against the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+
+import pytest
+
+from airflow_provider_achieveit.api.aio import shared_client
+from airflow_provider_achieveit.api.client import AchieveItClient
+from airflow_provider_achieveit.api.config import ClientConfig
+from airflow_provider_achieveit.api.contract import JobState, UpdateKind
+from airflow_provider_achieveit.api.failure import ApiError, FailureKind
+from airflow_provider_achieveit.api.jobs import JobEnd, JobWait
+from airflow_provider_achieveit.simulator.server import RunningSimulator
+
+BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"
+
+
+def config_of(simulator: RunningSimulator, **options: object) -> ClientConfig:
+    verify = str(simulator.ca_file) if simulator.ca_file else True
+    return ClientConfig(
+        simulator.url,
+        simulator.api_key,
+        **{"verify": verify, "allow_http": True, **options},  # type: ignore[arg-type]
+    )
+
+
+def submit(simulator: RunningSimulator, body: bytes = BODY) -> str:
+    with AchieveItClient(config_of(simulator)) as client:
+        return client.submit(UpdateKind.PROGRESS, "a.csv", body)
+
+
+def wait_for(*jobs: str, seconds: float = 20) -> JobWait:
+    return JobWait(jobs, poll_interval=0.05, deadline=time.time() + seconds, now=time.time())
+
+
+async def test_waits_over_tls(tls_simulator: RunningSimulator) -> None:
+    tls_simulator.world.settings.job_seconds = 0.2
+    good, bad = submit(tls_simulator), submit(tls_simulator, b"External ID\nnope")
+    async with shared_client(config_of(tls_simulator)) as client:
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(good, bad))
+    assert {job: result.end for job, result in outcome.results.items()} == {good: JobEnd.APPLIED, bad: JobEnd.REFUSED}
+    assert outcome.results[bad].reason
+
+
+async def test_an_unknown_ca_ends_the_wait(tls_simulator: RunningSimulator) -> None:
+    async with shared_client(config_of(tls_simulator, verify=True)) as client:
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.REQUEST
+    assert "verify" in outcome.failure.message
+
+
+async def test_survives_everything_that_passes(simulator: RunningSimulator) -> None:
+    job = submit(simulator)
+    for kind, options in [
+        ("reset", {}),
+        ("status", {"status": 503, "headers": {"Retry-After": "0"}}),
+        ("status", {"status": 500}),
+        ("truncate", {}),
+        ("status", {"status": 429}),
+        ("status", {"status": 500}),
+        ("status", {"status": 404}),
+    ]:
+        simulator.faults.add(kind, method="GET", nth=len(simulator.faults.rules) + 1, **options)
+    async with shared_client(config_of(simulator)) as client:
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job))
+    assert outcome.results[job].end is JobEnd.APPLIED
+    assert len([r for r in simulator.world.requests if r.method == "GET"]) >= 7
+
+
+async def test_a_refused_key_ends_the_wait_after_one_round(simulator: RunningSimulator) -> None:
+    config = ClientConfig(simulator.url, "wrong", allow_http=True)
+    async with shared_client(config) as client:
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.AUTH
+    assert len(simulator.world.requests) == 1
+
+
+async def test_the_deadline_ends_the_wait(simulator: RunningSimulator) -> None:
+    simulator.world.settings.job_seconds = 60
+    job = submit(simulator)
+    async with shared_client(config_of(simulator)) as client:
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job, seconds=0.3))
+    assert outcome.results[job].end is JobEnd.TIMEOUT
+
+
+async def test_a_redirect_on_the_same_host_is_followed_and_none_to_another(simulator: RunningSimulator) -> None:
+    job = submit(simulator)
+    path = f"/api/progressupdates/status/{job}"
+    simulator.faults.add("redirect", method="GET", location=f"{path}?again=1", path=f"{path}$")
+    async with shared_client(config_of(simulator)) as client:
+        assert (await client.job_status(UpdateKind.PROGRESS, job)).state in (JobState.APPLIED, JobState.PENDING)
+        simulator.faults.replace([])
+        simulator.faults.add("redirect", location="http://localhost:1/status")
+        with pytest.raises(ApiError) as caught:
+            await client.job_status(UpdateKind.PROGRESS, job)
+    assert caught.value.failure.kind is FailureKind.REQUEST
+
+
+async def test_users_of_one_loop_share_a_session_and_the_last_one_closes_it(simulator: RunningSimulator) -> None:
+    config = config_of(simulator)
+
+    async def use(hold: asyncio.Event) -> object:
+        async with shared_client(config) as client:
+            await hold.wait()
+            return client._session
+
+    hold = asyncio.Event()
+    users = [asyncio.create_task(use(hold)) for _ in range(5)]
+    async with shared_client(config) as client:
+        hold.set()
+        sessions = set(await asyncio.gather(*users))
+        assert sessions == {client._session}
+        assert not client._session.closed
+    assert client._session.closed
+    async with shared_client(config) as again:
+        assert again._session is not client._session
+
+
+async def test_a_cancelled_wait_leaves_nothing_open(simulator: RunningSimulator) -> None:
+    simulator.faults.add("delay", seconds=30, times=None)
+
+    async def wait() -> None:
+        async with shared_client(config_of(simulator)) as client:
+            await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
+
+    task = asyncio.create_task(wait())
+    while not simulator.world.requests:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    # An unclosed session would warn when it is collected, and warnings are errors here.
+    gc.collect()
+
+
+async def test_netrc_does_not_replace_the_key(
+    simulator: RunningSimulator, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = f"{tmp_path}/netrc"
+    with open(netrc, "w") as file:  # noqa: ASYNC230, PTH123
+        file.write("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", netrc)
+    job = submit(simulator)
+    async with shared_client(config_of(simulator)) as client:
+        await client.job_status(UpdateKind.PROGRESS, job)

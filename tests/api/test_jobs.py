@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_achieveit.api.contract import JobState, JobStatus
+from airflow_provider_achieveit.api.failure import Failure, FailureKind
+from airflow_provider_achieveit.api.jobs import (
+    FAILED_ANSWERS,
+    MISSING_GRACE,
+    REPORT_INTERVAL,
+    JobEnd,
+    JobResult,
+    JobWait,
+    WaitOutcome,
+)
+
+PASSING = Failure(FailureKind.UNAVAILABLE, "HTTP 503", 503, retryable=True, retry_after=42)
+REFUSED_KEY = Failure(FailureKind.AUTH, "HTTP 401", 401)
+
+
+def waiting(*jobs: str, deadline: float = 1000.0) -> JobWait:
+    return JobWait(jobs or ("a",), poll_interval=10, deadline=deadline, now=0)
+
+
+def say(wait: JobWait, *states: JobState, job: str = "a", now: float = 1.0) -> None:
+    for state in states:
+        wait.observe(job, JobStatus(state, "because"), now)
+
+
+def end(wait: JobWait, job: str = "a") -> JobEnd | None:
+    result = wait.outcome().results.get(job)
+    return result.end if result else None
+
+
+def test_pending_then_applied() -> None:
+    wait = waiting()
+    say(wait, JobState.PENDING, JobState.PENDING)
+    assert wait.pending == ["a"]
+    say(wait, JobState.APPLIED)
+    assert wait.pending == []
+    assert wait.outcome().combined_failure() is None
+
+
+def test_refused_keeps_the_reason() -> None:
+    wait = waiting()
+    say(wait, JobState.REFUSED)
+    assert wait.outcome().results == {"a": JobResult(JobEnd.REFUSED, "because")}
+
+
+def test_500_counts_only_in_a_row() -> None:
+    wait = waiting()
+    for between in (JobState.PENDING, JobState.MISSING):
+        say(wait, *[JobState.FAILED] * (FAILED_ANSWERS - 1), between)
+    say(wait, *[JobState.FAILED] * (FAILED_ANSWERS - 1))
+    wait.observe_failure("a", PASSING)
+    say(wait, *[JobState.FAILED] * (FAILED_ANSWERS - 1))
+    assert wait.pending == wait.unconfirmed == ["a"]
+    say(wait, JobState.FAILED)
+    assert end(wait) is JobEnd.FAILED
+
+
+def test_404_has_a_grace_period() -> None:
+    wait = waiting()
+    say(wait, JobState.MISSING, now=MISSING_GRACE - 1)
+    assert wait.pending == ["a"]
+    say(wait, JobState.MISSING, now=MISSING_GRACE)
+    assert end(wait) is JobEnd.UNKNOWN
+
+
+def test_a_passing_fault_never_ends_a_wait_and_is_told_at_the_deadline() -> None:
+    wait = waiting(deadline=100)
+    for _ in range(50):
+        wait.observe_failure("a", PASSING)
+    assert wait.pending == ["a"]
+    assert wait.next_delay(100) == 0
+    assert wait.outcome().results == {"a": JobResult(JobEnd.TIMEOUT, "HTTP 503")}
+
+
+def test_a_refused_key_ends_the_wait_for_all() -> None:
+    wait = waiting("a", "b")
+    wait.observe_failure("a", REFUSED_KEY)
+    assert wait.pending == []
+    assert wait.outcome().combined_failure() == REFUSED_KEY
+
+
+def test_retry_after_holds_for_one_round() -> None:
+    wait = waiting()
+    wait.observe_failure("a", PASSING)
+    assert wait.next_delay(0) == 42
+    assert 9 <= wait.next_delay(0) <= 11
+
+
+@given(now=st.floats(0, 999.99), interval=st.floats(0, 1e6), asked=st.floats(0, 300))
+def test_the_delay_is_never_nothing_and_never_beyond_the_deadline(now: float, interval: float, asked: float) -> None:
+    wait = JobWait(["a"], poll_interval=interval, deadline=1000, now=0)
+    wait.observe_failure("a", Failure(FailureKind.UNAVAILABLE, "x", retryable=True, retry_after=asked))
+    delay = wait.next_delay(now)
+    assert 0 < delay <= max(1000 - now, 0.05)
+
+
+def test_repeated_job_ids_are_asked_once() -> None:
+    assert waiting("a", "b", "a").pending == ["a", "b"]
+
+
+def test_a_long_wait_reports_now_and_then() -> None:
+    wait = waiting("a", "b")
+    assert wait.report(REPORT_INTERVAL - 1) is None
+    wait.observe_failure("b", PASSING)
+    line = wait.report(REPORT_INTERVAL)
+    assert line == "Waiting for 2 of 2 jobs since 60 s, 940 s left; last trouble: HTTP 503"
+    assert wait.report(REPORT_INTERVAL + 1) is None
+
+
+class TestCombinedFailure:
+    def outcome(self, *ends: JobEnd) -> WaitOutcome:
+        return WaitOutcome({f"j{at}": JobResult(end, "because") for at, end in enumerate(ends)})
+
+    @pytest.mark.parametrize(
+        ("ends", "kind", "retryable"),
+        [
+            ([JobEnd.FAILED], FailureKind.JOB_FAILED, True),
+            ([JobEnd.APPLIED, JobEnd.FAILED, JobEnd.REFUSED], FailureKind.JOB_REFUSED, False),
+            ([JobEnd.FAILED, JobEnd.TIMEOUT], FailureKind.JOB_TIMEOUT, False),
+            ([JobEnd.UNKNOWN, JobEnd.TIMEOUT], FailureKind.REQUEST, False),
+        ],
+    )
+    def test_the_gravest_decides(self, ends: list[JobEnd], kind: FailureKind, retryable: bool) -> None:
+        failure = self.outcome(*ends).combined_failure()
+        assert failure is not None
+        assert (failure.kind, failure.retryable) == (kind, retryable)
+
+    def test_tells_file_job_and_reason(self) -> None:
+        failure = self.outcome(JobEnd.APPLIED, JobEnd.REFUSED).combined_failure({"j1": "b2.csv"})
+        assert failure is not None
+        assert failure.message == (
+            "1 of 2 jobs not applied (1 applied):\nbatch b2.csv, job j1: AchieveIt refused the data (400): because"
+        )
+
+    def test_many_are_counted(self) -> None:
+        failure = self.outcome(*[JobEnd.REFUSED] * 500).combined_failure()
+        assert failure is not None
+        assert failure.message.endswith("and 480 more")
+        assert len(failure.message) < 3000
+
+
+@given(
+    st.dictionaries(st.text(), st.builds(JobResult, st.sampled_from(JobEnd), st.text())),
+    st.none() | st.builds(Failure, st.sampled_from(FailureKind), st.text(), st.none() | st.integers(), st.booleans()),
+)
+def test_an_outcome_survives_json(results: dict[str, JobResult], failure: Failure | None) -> None:
+    outcome = WaitOutcome(results, failure)
+    assert WaitOutcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
+
+
+def test_an_event_of_a_later_version_is_understood() -> None:
+    data = WaitOutcome({}, REFUSED_KEY).to_json()
+    data["failure"]["added_later"] = 1
+    data["added_later"] = 1
+    assert WaitOutcome.from_json(data).failure == REFUSED_KEY

@@ -1,0 +1,72 @@
+"""What every test may use. The environment is set before anything imports Airflow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow_provider_achieveit.simulator.server import RunningSimulator
+
+# Each pytest process (each xdist worker is one) has an Airflow home of its own, so that they never share a database.
+_HOME = Path(tempfile.mkdtemp(prefix="achieveit-airflow-"))
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(_HOME),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parents[1] / "dags_examples"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME / 'airflow.db'}",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(_HOME / "logs"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": "only-for-this-test-process-" * 3,
+        "NO_PROXY": "localhost,127.0.0.1",
+    }
+)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> Iterator[None]:
+    """Airflow's own metadata database, made once for the process."""
+    from airflow.utils.db import initdb
+
+    initdb()
+    yield
+    from airflow import settings
+
+    settings.dispose_orm()
+
+
+@pytest.fixture(autouse=True)
+def _no_connections_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own Airflow connections must not reach a test."""
+    for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "AIRFLOW_VAR_"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSimulator]:
+    """A running simulator with the demo plan, as the connection ``achieveit_default``; jobs end at once."""
+    from airflow_provider_achieveit.simulator.server import running
+
+    with running() as simulator:
+        monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", simulator.connection())
+        yield simulator
+
+
+@pytest.fixture
+def tls_simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSimulator]:
+    """As ``simulator``, over https with a CA of its own."""
+    from airflow_provider_achieveit.simulator.server import running
+
+    with running(tls=True) as simulator:
+        monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", simulator.connection())
+        yield simulator
