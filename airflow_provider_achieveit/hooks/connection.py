@@ -1,0 +1,89 @@
+"""From an Airflow connection of type ``achieveit`` to checked client settings. Pure, but for a look at the CA file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_achieveit.api.config import ClientConfig
+from airflow_provider_achieveit.api.contract import BASE_URLS
+
+log = logging.getLogger(__name__)
+
+EXTRA_FIELDS = ("environment", "timeout", "connect_timeout", "max_retries", "verify", "plan_id", "allow_http")
+
+
+def client_config(
+    *, host: str | None, port: int | None, password: str | None, extra: Mapping[str, Any]
+) -> ClientConfig:
+    """Return the client settings a connection describes.
+
+    Forms, environment variables and secrets backends hand over the same connection in different shapes: an empty
+    string and a missing value mean the same, port 0 means none, numbers and booleans may come as text.
+
+    :param host: base URL, or host name (https is assumed); empty: by the extra field ``environment``.
+    :param port: added to the host if it has none; 0 or None: none.
+    :param password: the API key.
+    :param extra: the extra fields (:data:`EXTRA_FIELDS`); others are reported and ignored.
+    :raises ValueError: a value is missing or unusable; the message says which and what to do.
+    """
+    given = {name: value for name, value in extra.items() if value is not None and value != ""}
+    for name in given.keys() - set(EXTRA_FIELDS):
+        near = get_close_matches(name, EXTRA_FIELDS, n=1)
+        log.warning("Unknown extra field %r is ignored%s", name, f"; did you mean {near[0]!r}?" if near else "")
+    return ClientConfig(
+        base_url=_base_url(host, port, str(given.get("environment", "commercial"))),
+        api_key=(password or "").strip(),
+        timeout=_number(given, "timeout", 60.0),
+        connect_timeout=_number(given, "connect_timeout", 10.0),
+        max_retries=int(_number(given, "max_retries", 5)),
+        verify=_verify(given.get("verify", True)),
+        allow_http=_boolean("allow_http", given.get("allow_http", False)),
+    )
+
+
+def _base_url(host: str | None, port: int | None, environment: str) -> str:
+    if not host:
+        try:
+            return BASE_URLS[environment.lower()]
+        except KeyError:
+            raise ValueError(
+                f"the extra field environment is {environment!r}; use one of {', '.join(BASE_URLS)}, or set the host"
+            ) from None
+    url = host.strip() if "://" in host else f"https://{host.strip()}"
+    url = url.rstrip("/")
+    authority = url.partition("://")[2].partition("/")[0]
+    if port and ":" not in authority.rpartition("]")[2]:
+        url = url.replace(authority, f"{authority}:{port}", 1)
+    return url
+
+
+def _verify(value: Any) -> bool | str:
+    if isinstance(value, str) and value.lower() not in _BOOLEANS:
+        if not Path(value).is_file():
+            raise ValueError(f"the extra field verify names a CA file that does not exist here: {value}")
+        return value
+    return _boolean("verify", value)
+
+
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _boolean(name: str, value: Any) -> bool:
+    try:
+        return _BOOLEANS[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError(f"the extra field {name} must be true or false, not {value!r}") from None
+
+
+def _number(given: Mapping[str, Any], name: str, default: float) -> float:
+    value = given.get(name, default)
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"the extra field {name} must be a number, not {value!r}") from None

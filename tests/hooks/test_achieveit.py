@@ -1,0 +1,185 @@
+"""The hook, through Airflow's own connections, against the simulator."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_achieveit.api.contract import JobState
+from airflow_provider_achieveit.exceptions import (
+    AchieveItAuthError,
+    AchieveItForbiddenError,
+    AchieveItInconsistentExportError,
+    AchieveItJobFailedError,
+    AchieveItJobRefusedError,
+    AchieveItJobTimeoutError,
+    AchieveItRequestError,
+)
+from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
+from airflow_provider_achieveit.simulator.seed_data import generated_plan
+from airflow_provider_achieveit.simulator.server import RunningSimulator
+
+BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"
+CONN = "AIRFLOW_CONN_ACHIEVEIT_DEFAULT"
+
+
+def set_connection(monkeypatch: pytest.MonkeyPatch, simulator: RunningSimulator, **changes: object) -> None:
+    connection = json.loads(simulator.connection())
+    connection["extra"].update(changes.pop("extra", {}))  # type: ignore[call-overload]
+    monkeypatch.setenv(CONN, json.dumps({**connection, **changes}))
+
+
+class TestConnection:
+    def test_settings_that_cannot_be_used_name_the_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(CONN, '{"conn_type": "achieveit", "host": "http://api.achieveit.com", "password": "k"}')
+        with pytest.raises(AchieveItRequestError, match="'achieveit_default': plain http to api.achieveit.com is ref"):
+            AchieveItHook().get_conn()
+
+    def test_no_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(CONN, '{"conn_type": "achieveit"}')
+        with pytest.raises(AchieveItRequestError, match="no API key: put it into the password field"):
+            AchieveItHook().get_conn()
+
+    def test_as_a_uri(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The API server hands a tested connection over as a URI, and users like them in variables."""
+        from airflow.providers.common.compat.sdk import Connection
+
+        fields = json.loads(simulator.connection())
+        uri = Connection(
+            conn_id="c",
+            conn_type="achieveit",
+            host=fields["host"],
+            password=fields["password"],
+            extra=json.dumps(fields["extra"]),
+        ).get_uri()
+        monkeypatch.setenv(CONN, uri)
+        assert AchieveItHook().test_connection()[0], uri
+
+    async def test_the_asynchronous_client_is_the_same(self, simulator: RunningSimulator) -> None:
+        from airflow_provider_achieveit.api.contract import UpdateKind
+
+        job_id = AchieveItHook().submit_updates(kind="progress", filename="a.csv", body=BODY)
+        async with AchieveItHook().get_async_conn() as client:
+            status = await client.job_status(UpdateKind.PROGRESS, job_id)
+        assert status.state in (JobState.APPLIED, JobState.PENDING)
+
+
+class TestTestConnection:
+    def test_reads_the_plan(self, simulator: RunningSimulator) -> None:
+        [plan] = simulator.world.plans.values()
+        assert AchieveItHook().test_connection() == (
+            True,
+            f"The key was accepted; plan {plan.id} is readable and has {len(plan.items)} items.",
+        )
+
+    def test_without_a_plan_says_what_it_does_not_know(
+        self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        set_connection(monkeypatch, simulator, extra={"plan_id": ""})
+        worked, told = AchieveItHook().test_connection()
+        assert worked
+        assert "Set plan_id" in told
+
+    def test_a_wrong_key(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_connection(monkeypatch, simulator, password="wrong-canary-key")
+        worked, told = AchieveItHook().test_connection()
+        assert not worked
+        assert "key was not accepted" in told
+        assert "canary" not in told
+
+    def test_a_plan_that_may_not_be_seen(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_connection(monkeypatch, simulator, extra={"plan_id": "p-9"})
+        worked, told = AchieveItHook().test_connection()
+        assert (worked, "may not see plan p-9" in told) == (False, True)
+
+    def test_asks_once_and_changes_nothing(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        simulator.faults.add("status", status=503, times=None)
+        assert not AchieveItHook().test_connection()[0]
+        assert [request.method for request in simulator.world.requests] == ["GET"]
+
+    def test_no_such_connection(self) -> None:
+        worked, told = AchieveItHook("missing").test_connection()
+        assert not worked
+        assert "missing" in told
+
+
+class TestJobs:
+    def test_submit_and_wait(self, simulator: RunningSimulator) -> None:
+        hook = AchieveItHook()
+        job_id = hook.submit_updates(kind="progress", filename="a.csv", body=BODY)
+        hook.wait_for_jobs([job_id], poll_interval=0.02, timeout=10)
+        assert hook.get_job_status(job_id).state is JobState.APPLIED
+
+    def test_refused_is_final(self, simulator: RunningSimulator) -> None:
+        hook = AchieveItHook()
+        job_id = hook.submit_updates(kind="progress", filename="a.csv", body=b"External ID\nnope")
+        with pytest.raises(AchieveItJobRefusedError, match=job_id) as caught:
+            hook.wait_for_jobs([job_id], poll_interval=0.02, timeout=10)
+        assert isinstance(caught.value, AirflowFailException)
+        assert (caught.value.job_id, caught.value.retryable) == (job_id, False)
+
+    def test_failed_may_be_retried(self, simulator: RunningSimulator) -> None:
+        simulator.faults.add("fail_job")
+        hook = AchieveItHook()
+        job_id = hook.submit_updates(kind="progress", filename="a.csv", body=BODY)
+        with pytest.raises(AchieveItJobFailedError) as caught:
+            hook.wait_for_jobs([job_id], poll_interval=0.02, timeout=10)
+        assert not isinstance(caught.value, AirflowFailException)
+        assert caught.value.retryable
+
+    def test_timeout(self, simulator: RunningSimulator) -> None:
+        simulator.world.settings.job_seconds = 60
+        hook = AchieveItHook()
+        job_id = hook.submit_updates(kind="progress", filename="a.csv", body=BODY)
+        with pytest.raises(AchieveItJobTimeoutError, match="may still apply it"):
+            hook.wait_for_jobs([job_id], poll_interval=0.02, timeout=0.1)
+
+    def test_a_wrong_key_is_typed(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_connection(monkeypatch, simulator, password="wrong-canary-key")
+        with pytest.raises(AchieveItAuthError) as caught:
+            AchieveItHook().submit_updates(kind="metric", filename="a.csv", body=BODY)
+        assert caught.value.status == 401
+        assert "canary" not in str(caught.value)
+
+    def test_the_filename_must_tell_the_format(self, simulator: RunningSimulator) -> None:
+        with pytest.raises(AchieveItRequestError, match=r"must end in \.json"):
+            AchieveItHook().submit_updates(kind="metric", filename="a.csv", body=b"[]", body_format="json")
+        assert not simulator.world.requests
+
+
+class TestPlans:
+    def test_items_are_what_the_server_has(self, simulator: RunningSimulator) -> None:
+        plan = generated_plan(230, seed=7)
+        simulator.world.plans[plan.id] = plan
+        items = list(AchieveItHook().iter_plan_items(plan.id, page_size=50))
+        assert len(items) == len({item["id"] for item in items}) == 230
+
+    def test_a_plan_that_changes_ends_with_an_error(self, simulator: RunningSimulator) -> None:
+        plan = generated_plan(230, seed=7)
+        simulator.world.plans[plan.id] = plan
+        simulator.faults.add("mutate", path="skip=98", changes=["insert"])
+        with pytest.raises(AchieveItInconsistentExportError, match=plan.id) as caught:
+            list(AchieveItHook().iter_plan_items(plan.id, page_size=50))
+        assert caught.value.retryable
+
+    def test_403(self, simulator: RunningSimulator) -> None:
+        with pytest.raises(AchieveItForbiddenError, match="this key's user may not see plan nope"):
+            list(AchieveItHook().iter_plan_items("nope"))
+
+    def test_a_dataframe_changes_no_value(self, simulator: RunningSimulator) -> None:
+        [plan] = simulator.world.plans.values()
+        first = plan.items[0]
+        first.fields["updates"] = 2**53 + 1
+        first.fields["start"] = None
+        frame = AchieveItHook().get_plan_df(plan.id).set_index("id")
+        row = frame.loc[first.fields["id"]]
+        assert row["updates"] == 2**53 + 1
+        assert type(row["updates"]) is int
+        assert row["start"] is None
+        assert isinstance(row["members"], list)
+        goals = [goal for goals in frame["advancedMetricGoals"] for goal in goals]
+        assert goals
+        assert all(isinstance(goal["metricBucketValue"], Decimal) for goal in goals)
