@@ -1,0 +1,117 @@
+"""The sensor that waits for jobs somebody else submitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
+
+from airflow_provider_achieveit.api.contract import UpdateKind
+from airflow_provider_achieveit.exceptions import AchieveItRequestError, error_for
+from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
+from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+_CONFIRM_PAUSE = 10.0
+
+
+class AchieveItJobSensor(BaseSensorOperator):
+    """Wait until AchieveIt has applied one or more jobs.
+
+    A refused job (400) fails the sensor at once, a failed one (500) when AchieveIt says so three times in a row;
+    ``soft_fail`` and ``timeout`` mean what they mean for every sensor. See "Checking on Status of Data Processing" in
+    the help centre.
+
+    :param job_id: a job id or a list of them, such as the ``job_ids`` XCom of a submit operator. An empty list (nothing
+        had to be sent) succeeds at once. Templated.
+    :param kind: ``progress`` (default) or ``metric``.
+    :param achieveit_conn_id: id of the connection, default ``achieveit_default``. Templated.
+    :param deferrable: wait in the triggerer; default: Airflow's ``[operators] default_deferrable``.
+    """
+
+    template_fields: Sequence[str] = ("job_id", "achieveit_conn_id")
+    ui_color = "#dff1f4"
+
+    def __init__(
+        self,
+        *,
+        job_id: Any,
+        kind: str = UpdateKind.PROGRESS.value,
+        achieveit_conn_id: str = AchieveItHook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+        self.kind = UpdateKind(kind).value
+        self.achieveit_conn_id = achieveit_conn_id
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> None:
+        """Wait here, or in the triggerer when deferrable."""
+        job_ids = self._job_ids()
+        if not job_ids:
+            self.log.info("There is no job to wait for: nothing was sent")
+            return
+        if not self.deferrable:
+            super().execute(context)
+            return
+        self.defer(
+            trigger=AchieveItJobTrigger(
+                job_ids=job_ids,
+                kind=self.kind,
+                achieveit_conn_id=self.achieveit_conn_id,
+                deadline=time.time() + self.timeout,
+                poll_interval=self.poke_interval,
+            ),
+            method_name="execute_complete",
+            # Holds even when no triggerer is running; a little later, so that the trigger can tell more.
+            timeout=timedelta(seconds=self.timeout + 60),
+        )
+
+    def poke(self, context: Context) -> bool:
+        """Look once at every job; ask again where one says it failed, as a single 500 may be a passing fault."""
+        from airflow_provider_achieveit.api.jobs import JobWait
+
+        now = time.time()
+        pause = min(self.poke_interval, _CONFIRM_PAUSE)
+        wait = JobWait(self._job_ids(), poll_interval=pause, deadline=now + self.timeout, now=self._started(context))
+        with AchieveItHook(self.achieveit_conn_id).get_conn() as client:
+            outcome = client.look_at_jobs(UpdateKind(self.kind), wait)
+        if failure := outcome.combined_failure():
+            raise error_for(failure)
+        return not wait.pending
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
+        """Read the trigger's event: all jobs applied, or a typed error."""
+        from airflow_provider_achieveit.api.jobs import WaitOutcome
+
+        outcome = WaitOutcome.from_json(event["outcome"])
+        if failure := outcome.combined_failure():
+            raise error_for(failure)
+        self.log.info("All %d jobs are applied", len(outcome.results))
+
+    def _job_ids(self) -> list[str]:
+        if self.job_id is None or self.job_id == "":
+            raise AchieveItRequestError(
+                f"Task {self.task_id}: job_id is empty. Did the upstream task push job_ids? (It is skipped or waits "
+                "itself when it has nothing to hand over.)"
+            )
+        job_ids = [self.job_id] if isinstance(self.job_id, str) else list(self.job_id)
+        for job_id in job_ids:
+            if not isinstance(job_id, str) or not job_id.strip():
+                raise AchieveItRequestError(f"Task {self.task_id}: job_id holds {job_id!r}, which is no job id")
+        return job_ids
+
+    def _started(self, context: Context) -> float:
+        """Return when this wait began: for mode ``reschedule`` every look is another process."""
+        if self.reschedule and (first := context["ti"].get_first_reschedule_date(context)):
+            return float(first.timestamp())
+        if not hasattr(self, "_first_look"):
+            self._first_look = time.time()
+        return self._first_look

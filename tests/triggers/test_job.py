@@ -1,0 +1,81 @@
+"""The trigger, made from its own serialization as the triggerer does, against the simulator."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+import pytest
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_achieveit.api.failure import FailureKind
+from airflow_provider_achieveit.api.jobs import JobEnd, WaitOutcome
+from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
+from airflow_provider_achieveit.simulator.server import RunningSimulator
+from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger
+
+BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"
+
+
+async def fire(*job_ids: str, seconds: float = 20, **options: Any) -> tuple[WaitOutcome, Any]:
+    """Send the trigger through JSON, run it to its end, and return what its one event says."""
+    trigger = AchieveItJobTrigger(
+        job_ids=job_ids, **{"deadline": time.time() + seconds, "poll_interval": 0.05, **options}
+    )
+    path, kwargs = trigger.serialize()
+    assert path == "airflow_provider_achieveit.triggers.job.AchieveItJobTrigger"
+    events: list[TriggerEvent] = [event async for event in AchieveItJobTrigger(**json.loads(json.dumps(kwargs))).run()]
+    [event] = events
+    data = json.loads(json.dumps(event.payload))
+    return WaitOutcome.from_json(data["outcome"]), data["payload"]
+
+
+def submit(body: bytes = BODY) -> str:
+    return AchieveItHook().submit_updates(kind="progress", filename="a.csv", body=body)
+
+
+async def test_one_event_for_all_jobs(simulator: RunningSimulator) -> None:
+    simulator.world.settings.job_seconds = 0.1
+    good, bad = submit(), submit(b"External ID\nnope")
+    outcome, payload = await fire(good, bad, payload={"counts": 1})
+    assert {job: result.end for job, result in outcome.results.items()} == {good: JobEnd.APPLIED, bad: JobEnd.REFUSED}
+    assert payload == {"counts": 1}
+
+
+async def test_keeps_no_key(simulator: RunningSimulator) -> None:
+    trigger = AchieveItJobTrigger(job_ids=["j"], deadline=1.0)
+    assert simulator.api_key not in json.dumps(trigger.serialize())
+    assert simulator.api_key not in repr(vars(trigger))
+
+
+async def test_the_deadline_is_absolute(simulator: RunningSimulator) -> None:
+    """A triggerer that starts the trigger again must not start the clock again."""
+    outcome, _ = await fire("j", deadline=time.time() - 5)
+    assert outcome.results["j"].end is JobEnd.TIMEOUT
+    assert len(simulator.world.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("connection", "told"),
+    [('{"conn_type": "achieveit"}', "no API key"), (None, "achieveit_default")],
+)
+async def test_a_connection_that_cannot_be_used_comes_as_data(
+    monkeypatch: pytest.MonkeyPatch, connection: str | None, told: str
+) -> None:
+    if connection:
+        monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", connection)
+    outcome, _ = await fire("j")
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.REQUEST
+    assert told in outcome.failure.message
+
+
+async def test_killed_says_what_goes_on(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        await AchieveItJobTrigger(job_ids=["job-7"], deadline=1.0).on_kill()
+    # Airflow 3 logs through structlog to the output, Airflow 2 through logging.
+    told = caplog.text + capsys.readouterr().out
+    assert "job-7" in told
+    assert "will still apply" in told
