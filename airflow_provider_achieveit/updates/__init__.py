@@ -1,0 +1,1 @@
+"""From rows of any source to checked batches. Nothing in this package imports Airflow or does HTTP."""
