@@ -1,0 +1,414 @@
+"""The operators that turn upstream rows into checked batches and submit them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
+
+from airflow_provider_achieveit.api.contract import BodyFormat, UpdateField, UpdateKind
+from airflow_provider_achieveit.exceptions import AchieveItInvalidRowsError, error_for, typed_errors
+from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
+from airflow_provider_achieveit.operators.choices import one_of, seconds
+from airflow_provider_achieveit.operators.dates import run_moment
+from airflow_provider_achieveit.operators.inline_rows import InlineRows, hold_rows
+from airflow_provider_achieveit.operators.rejected import refuse_rejects, tell_rejects
+from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_achieveit.api.jobs import WaitOutcome
+    from airflow_provider_achieveit.submission import SubmissionStore, SubmittedBatch
+    from airflow_provider_achieveit.updates.sources import Source
+    from airflow_provider_achieveit.updates.spool import Prepared
+
+_DEFER_MARGIN = 60.0
+
+
+class _SubmitUpdatesOperator(BaseOperator):
+    """Read rows, check every one, write them in batches, submit these, and wait until they are applied.
+
+    Every row read ends in exactly one bucket: submitted, unchanged (applied before with the same content) or rejected
+    with its reasons. All rows are checked before the first batch is sent. A retry finds what was sent before and waits
+    for it instead of sending again (Airflow 3.3 and later). See "Submitting Progress Updates" and "Submitting Metric
+    Updates" in AchieveIt's help centre.
+
+    :param achieveit_conn_id: id of the AchieveIt connection, default ``achieveit_default``. Templated.
+    :param sql: source: a query, or a ``.sql`` file. Templated.
+    :param conn_id: connection the query runs on; any hook that is a ``DbApiHook``. Templated.
+    :param parameters: bind parameters of the query. Templated.
+    :param path: source: a ``.csv``, ``.json``, ``.jsonl`` or ``.parquet`` file on any object store. Templated.
+    :param path_conn_id: connection of that store, if it needs one. Templated.
+    :param rows: source: a list of dicts, a DataFrame, or the XCom of a task that returns one. Its values are never
+        treated as templates.
+    :param columns: which source column holds which field: ``external_id``, ``status`` (progress updates only),
+        ``metric_value``, ``as_of_date``, ``comment``; default: columns of these names.
+    :param as_of_date: one date for all rows where there is no such column; default: the end of the run's data
+        interval, else its logical date, else the time the run may start after. Templated.
+    :param timezone: where a source gives a moment, the calendar day in this zone is sent; default ``UTC``.
+    :param status_map: the source's own words for statuses, such as ``{"G": "On Track"}``.
+    :param extra_statuses: statuses that only this tenant has.
+    :param format: ``csv`` (default) or ``json``.
+    :param header: write a header row into CSV batches, default True.
+    :param batch_size: rows in one batch, default 5000.
+    :param on_invalid: what bad rows mean: ``fail`` (default; nothing at all is sent) or ``skip`` (the rest is sent).
+    :param rejects_path: CSV file for all rejected rows: row number, column, value, reason. Templated.
+    :param on_duplicate: same external id and date twice: ``fail`` (default), or send the ``last`` or ``first`` one.
+    :param on_empty: no rows at all: ``skip`` the task (default), ``fail`` or ``succeed``.
+    :param artifact_path: directory in which the exact bytes of each batch are kept. Templated.
+    :param resubmit: a cleared task sends a batch again only ``if_changed`` or not yet applied (default), or ``always``.
+    :param on_unsure: an answer got lost after a batch went out: ``fail`` (default) or ``resubmit``.
+    :param durable: write down what was sent where retries find it, default True.
+    :param wait_for_completion: wait until AchieveIt has applied the batches, default True.
+    :param deferrable: wait in the triggerer; default: Airflow's ``[operators] default_deferrable``.
+    :param poll_interval: time between two looks at a job, seconds or timedelta, default 10 s.
+    :param wait_timeout: time from the task's start to give up waiting, seconds or timedelta, default 1 h.
+    :param dry_run: do all but the POST, default False.
+    :return: counts and the first 20 batches; the job ids are the XCom ``job_ids``.
+    :raises AchieveItInvalidRowsError: rows cannot be sent as they are.
+    :raises AchieveItUnsureSubmissionError: nobody can tell whether a batch is queued.
+    :raises AchieveItJobFailedError: AchieveIt did not apply a batch.
+    :raises AchieveItJobTimeoutError: a job had not ended in time.
+    """
+
+    kind: ClassVar[UpdateKind]
+    template_fields: Sequence[str] = (
+        "achieveit_conn_id",
+        "sql",
+        "conn_id",
+        "parameters",
+        "path",
+        "path_conn_id",
+        "rows",
+        "as_of_date",
+        "rejects_path",
+        "artifact_path",
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json"}
+    ui_color = "#c8e6d0"
+
+    def __init__(
+        self,
+        *,
+        achieveit_conn_id: str = AchieveItHook.default_conn_name,
+        sql: str | None = None,
+        conn_id: str | None = None,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        path: str | None = None,
+        path_conn_id: str | None = None,
+        rows: Any = None,
+        columns: Mapping[str, str] | None = None,
+        as_of_date: str | date | datetime | None = None,
+        timezone: str = "UTC",
+        status_map: Mapping[Any, str] | None = None,
+        extra_statuses: Collection[str] = (),
+        format: Literal["csv", "json"] = "csv",  # noqa: A002  (the fixed public name)
+        header: bool = True,
+        batch_size: int = 5000,
+        on_invalid: Literal["fail", "skip"] = "fail",
+        rejects_path: str | None = None,
+        on_duplicate: Literal["fail", "last", "first"] = "fail",
+        on_empty: Literal["skip", "fail", "succeed"] = "skip",
+        artifact_path: str | None = None,
+        resubmit: Literal["if_changed", "always"] = "if_changed",
+        on_unsure: Literal["fail", "resubmit"] = "fail",
+        durable: bool = True,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | timedelta = 10.0,
+        wait_timeout: float | timedelta = 3600.0,
+        dry_run: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.achieveit_conn_id = achieveit_conn_id
+        self.sql = sql
+        self.conn_id = conn_id
+        self.parameters = parameters
+        self.path = path
+        self.path_conn_id = path_conn_id
+        self.rows = rows
+        self.columns = columns
+        self.as_of_date = as_of_date
+        self.timezone = timezone
+        self.status_map = status_map
+        self.extra_statuses = extra_statuses
+        self.format = BodyFormat(one_of("format", format, ("csv", "json")))
+        self.header = header
+        self.batch_size = batch_size
+        self.on_invalid = one_of("on_invalid", on_invalid, ("fail", "skip"))
+        self.rejects_path = rejects_path
+        self.on_duplicate = on_duplicate
+        self.on_empty = one_of("on_empty", on_empty, ("skip", "fail", "succeed"))
+        self.artifact_path = artifact_path
+        self.resubmit = one_of("resubmit", resubmit, ("if_changed", "always"))
+        self.on_unsure = one_of("on_unsure", on_unsure, ("fail", "resubmit"))
+        self.durable = durable
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = seconds("poll_interval", poll_interval)
+        self.wait_timeout = seconds("wait_timeout", wait_timeout)
+        # BaseOperator has a method of the argument's own name.
+        self.only_plan = dry_run
+        self._job_ids: list[str] = []
+        self._check_arguments()
+
+    # Rows are held by a wrapper: Airflow stores what template fields render to, and that must not be the data.
+    @property
+    def rows(self) -> Any:
+        """The rows given, held so that Airflow shows their number only."""
+        return self._rows
+
+    @rows.setter
+    def rows(self, value: Any) -> None:
+        self._rows = hold_rows(value)
+
+    def _check_arguments(self) -> None:
+        from airflow_provider_achieveit.updates.checks import check_status_options
+        from airflow_provider_achieveit.updates.columns import resolve_columns
+        from airflow_provider_achieveit.updates.spool import check_batch_options
+
+        given = [name for name in ("sql", "path", "rows") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"Give exactly one source: sql (with conn_id), path or rows; {' and '.join(given) or 'none'} was given"
+            )
+        if (self.sql is None) != (self.conn_id is None):
+            raise ValueError("sql and conn_id go together: the query, and the connection it runs on")
+        fields = resolve_columns(self.columns, self.kind)
+        if self.columns is not None and UpdateField.AS_OF_DATE in fields and self.as_of_date is not None:
+            raise ValueError("as_of_date is given twice: as one date for all rows, and as a column in columns")
+        check_status_options(self.status_map, self.extra_statuses)
+        check_batch_options(self.batch_size, self.on_duplicate)
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"timezone {self.timezone!r} is not known; use a name such as 'Europe/Berlin'") from None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Do the whole work, or all up to the wait when deferrable."""
+        started = time.time()
+        with ExitStack() as stack:
+            prepared = self._prepare(context, stack)
+            tell_rejects(prepared, path=self.rejects_path, log=self.log)
+            if prepared.rows_read == 0:
+                return self._nothing_to_send()
+            refuse_rejects(prepared, skip_invalid=self.on_invalid == "skip", path=self.rejects_path)
+            batches = self._planned(prepared, context) if self.only_plan else self._submit(prepared, context)
+            counts = {"rows_read": prepared.rows_read, "rows_rejected": prepared.rows_rejected}
+        waiting = [batch for batch in batches if batch.job_id and not batch.unchanged]
+        if self.only_plan or not waiting or not self.wait_for_completion:
+            return self._summary(counts, batches)
+
+        limits = [self.wait_timeout] + ([self.execution_timeout.total_seconds()] if self.execution_timeout else [])
+        deadline = started + min(limits)
+        if self.deferrable:
+            self.defer(
+                trigger=AchieveItJobTrigger(
+                    job_ids=[batch.job_id for batch in waiting if batch.job_id],
+                    kind=self.kind.value,
+                    achieveit_conn_id=self.achieveit_conn_id,
+                    deadline=deadline,
+                    poll_interval=self.poll_interval,
+                    payload={"counts": counts, "batches": [batch.to_json() for batch in batches]},
+                ),
+                method_name="execute_complete",
+                # Holds even when no triggerer is running; a little later, so that the trigger can tell more.
+                timeout=timedelta(seconds=max(deadline - time.time(), 0) + _DEFER_MARGIN),
+            )
+        return self._finish(context, self._wait(waiting, deadline), batches, counts)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Read the trigger's event: the same result as a synchronous wait, or a typed error."""
+        from airflow_provider_achieveit.api.jobs import WaitOutcome
+        from airflow_provider_achieveit.submission import SubmittedBatch
+
+        payload = event["payload"]
+        batches = [SubmittedBatch.from_json(batch) for batch in payload["batches"]]
+        return self._finish(context, WaitOutcome.from_json(event["outcome"]), batches, payload["counts"])
+
+    def on_kill(self) -> None:
+        """Say what a killed task leaves behind: AchieveIt has no way to cancel a job."""
+        if self._job_ids:
+            self.log.warning("Killed; AchieveIt will still apply the jobs %s", ", ".join(self._job_ids[:20]))
+
+    def _prepare(self, context: Context, stack: ExitStack) -> Prepared:
+        from airflow_provider_achieveit.operators.sources import open_source
+        from airflow_provider_achieveit.updates.record import Checker
+        from airflow_provider_achieveit.updates.spool import prepare
+
+        began = time.monotonic()
+        source = stack.enter_context(
+            open_source(
+                sql=self.sql,
+                conn_id=self.conn_id,
+                parameters=self.parameters,
+                path=self.path,
+                path_conn_id=self.path_conn_id,
+                rows=self.rows.value if isinstance(self.rows, InlineRows) else self.rows,
+            )
+        )
+        checker = Checker(
+            kind=self.kind,
+            columns=self.columns,
+            status_map=self.status_map,
+            extra_statuses=self.extra_statuses,
+            as_of_date=self._date_for_all(context, source),
+            timezone=self.timezone,
+        )
+        prepared = stack.enter_context(
+            prepare(
+                source,
+                checker,
+                kind=self.kind,
+                body_format=self.format,
+                header=self.header,
+                batch_size=self.batch_size,
+                on_duplicate=self.on_duplicate,
+            )
+        )
+        self.log.info(
+            "Read %d rows from %s: %d to send, %d rejected (%.1f s)",
+            prepared.rows_read,
+            source.name,
+            prepared.rows_valid,
+            prepared.rows_rejected,
+            time.monotonic() - began,
+        )
+        return prepared
+
+    def _date_for_all(self, context: Context, source: Source) -> Any:
+        """Return the one date for all rows, or None where the rows have dates of their own."""
+        if self.as_of_date not in (None, ""):
+            return self.as_of_date
+        known = self.columns if self.columns is not None else source.columns
+        if known is None or UpdateField.AS_OF_DATE in known:
+            return None
+        moment, told_by = run_moment(context)
+        self.log.info("No column holds a date: every row gets the day of %s, %s", told_by, moment)
+        return moment
+
+    def _nothing_to_send(self) -> dict[str, Any]:
+        if self.on_empty == "skip":
+            raise AirflowSkipException("The source has no rows (on_empty='skip')")
+        if self.on_empty == "fail":
+            raise AchieveItInvalidRowsError(
+                "The source has no rows (on_empty='fail'). Is the query's window empty? Airflow 3's plain cron "
+                "schedules give data_interval_start == data_interval_end"
+            )
+        return self._summary({"rows_read": 0, "rows_rejected": 0}, [])
+
+    def _planned(self, prepared: Prepared, context: Context) -> list[SubmittedBatch]:
+        return [planned for planned, _ in self._batches(prepared, context)]
+
+    def _submit(self, prepared: Prepared, context: Context) -> list[SubmittedBatch]:
+        from airflow_provider_achieveit.submission import Submission
+
+        batches: list[SubmittedBatch] = []
+        try:
+            with typed_errors(), AchieveItHook(self.achieveit_conn_id).get_conn() as client:
+                submission = Submission(
+                    client,
+                    kind=self.kind,
+                    store=self._store(context),
+                    generation=getattr(context["ti"], "max_tries", 0) or 0,
+                    resubmit_always=self.resubmit == "always",
+                    resubmit_unsure=self.on_unsure == "resubmit",
+                )
+                for planned, body in self._batches(prepared, context):
+                    batches.append(submission.submit(planned, body))
+                    self._job_ids = [batch.job_id for batch in batches if batch.job_id and not batch.unchanged]
+        finally:
+            # Before the wait, and also when a later batch failed: what is queued must be known.
+            context["ti"].xcom_push(key="job_ids", value=self._job_ids)
+        return batches
+
+    def _batches(self, prepared: Prepared, context: Context) -> Any:
+        """Give each batch, planned, with its bytes."""
+        from airflow_provider_achieveit.submission import SubmittedBatch
+        from airflow_provider_achieveit.updates.filenames import batch_filename
+
+        ti = context["ti"]
+        for batch in prepared.batches():
+            filename = batch_filename(
+                dag_id=ti.dag_id,
+                task_id=ti.task_id,
+                run_id=ti.run_id,
+                map_index=-1 if ti.map_index is None else ti.map_index,
+                number=batch.number,
+                sha256=batch.sha256,
+                body_format=self.format,
+            )
+            if self.artifact_path:
+                from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+                directory = ObjectStoragePath(self.artifact_path)
+                directory.mkdir(parents=True, exist_ok=True)
+                (directory / filename).write_bytes(batch.body)
+            yield SubmittedBatch(filename, batch.rows, batch.sha256), batch.body
+
+    def _store(self, context: Context) -> SubmissionStore:
+        from airflow_provider_achieveit.submission import NoStore, TaskStateStore
+
+        store = context.get("task_state_store") if self.durable else None
+        if store is None:
+            if self.durable:
+                self.log.info(
+                    "This Airflow has no task state store (3.3 and later have): a retry after a lost worker cannot "
+                    "know what was sent"
+                )
+            return NoStore()
+        return TaskStateStore(store, self.kind)
+
+    def _wait(self, waiting: list[SubmittedBatch], deadline: float) -> WaitOutcome:
+        from airflow_provider_achieveit.api.jobs import JobWait
+
+        wait = JobWait(
+            [batch.job_id for batch in waiting if batch.job_id],
+            poll_interval=self.poll_interval,
+            deadline=deadline,
+            now=time.time(),
+        )
+        with typed_errors(), AchieveItHook(self.achieveit_conn_id).get_conn() as client:
+            return client.wait_for_jobs(self.kind, wait)
+
+    def _finish(
+        self, context: Context, outcome: WaitOutcome, batches: list[SubmittedBatch], counts: dict[str, int]
+    ) -> dict[str, Any]:
+        from airflow_provider_achieveit.submission import settle
+
+        settled = settle(self._store(context), batches, outcome, generation=context["ti"].max_tries)
+        names = {batch.job_id: batch.filename for batch in settled if batch.job_id}
+        if failure := outcome.combined_failure(names):
+            raise error_for(failure)
+        self.log.info("All %d jobs are applied", len(outcome.results))
+        return self._summary(counts, settled)
+
+    def _summary(self, counts: Mapping[str, int], batches: list[SubmittedBatch]) -> dict[str, Any]:
+        from airflow_provider_achieveit.submission import summarize
+
+        summary = summarize(self.kind, counts, batches, only_planned=self.only_plan)
+        told = {name: value for name, value in summary.items() if name != "batches"}
+        self.log.info("Result: %s", ", ".join(f"{name} {value}" for name, value in told.items()))
+        return summary
+
+
+class AchieveItSubmitProgressUpdatesOperator(_SubmitUpdatesOperator):
+    """Submit progress updates: status, metric value, date and comment of plan items."""
+
+    kind = UpdateKind.PROGRESS
+    __doc__ = f"{__doc__}\n{(_SubmitUpdatesOperator.__doc__ or '').partition(chr(10))[2]}"
+
+
+class AchieveItSubmitMetricUpdatesOperator(_SubmitUpdatesOperator):
+    """Submit metric updates: metric value, date and comment of plan items; they have no status."""
+
+    kind = UpdateKind.METRIC
+    __doc__ = f"{__doc__}\n{(_SubmitUpdatesOperator.__doc__ or '').partition(chr(10))[2]}"
