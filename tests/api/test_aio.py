@@ -130,7 +130,7 @@ async def test_a_cancelled_wait_leaves_nothing_open(simulator: RunningSimulator)
             await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
 
     task = asyncio.create_task(wait())
-    while not simulator.world.requests:
+    while not simulator.world.requests:  # noqa: ASYNC110 - the server knows no events
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

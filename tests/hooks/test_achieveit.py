@@ -35,7 +35,7 @@ def set_connection(monkeypatch: pytest.MonkeyPatch, simulator: RunningSimulator,
 class TestConnection:
     def test_settings_that_cannot_be_used_name_the_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(CONN, '{"conn_type": "achieveit", "host": "http://api.achieveit.com", "password": "k"}')
-        with pytest.raises(AchieveItRequestError, match="'achieveit_default': plain http to api.achieveit.com is ref"):
+        with pytest.raises(AchieveItRequestError, match=r"'achieveit_default': plain http to api.achieveit.com is ref"):
             AchieveItHook().get_conn()
 
     def test_no_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
