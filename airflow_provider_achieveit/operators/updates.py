@@ -311,6 +311,11 @@ class _SubmitUpdatesOperator(BaseOperator):
     def _submit(self, prepared: Prepared, context: Context) -> list[SubmittedBatch]:
         from airflow_provider_achieveit.submission import Submission
 
+        if self.durable and "task_state_store" not in context:
+            self.log.info(
+                "This Airflow has no task state store (3.3 and later have one): a retry after a lost worker cannot "
+                "know what was sent"
+            )
         batches: list[SubmittedBatch] = []
         try:
             with typed_errors(), AchieveItHook(self.achieveit_conn_id).get_conn() as client:
@@ -358,14 +363,7 @@ class _SubmitUpdatesOperator(BaseOperator):
         from airflow_provider_achieveit.submission import NoStore, TaskStateStore
 
         store = context.get("task_state_store") if self.durable else None
-        if store is None:
-            if self.durable:
-                self.log.info(
-                    "This Airflow has no task state store (3.3 and later have): a retry after a lost worker cannot "
-                    "know what was sent"
-                )
-            return NoStore()
-        return TaskStateStore(store, self.kind)
+        return NoStore() if store is None else TaskStateStore(store, self.kind)
 
     def _wait(self, waiting: list[SubmittedBatch], deadline: float) -> WaitOutcome:
         from airflow_provider_achieveit.api.jobs import JobWait
