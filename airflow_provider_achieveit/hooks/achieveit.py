@@ -180,6 +180,7 @@ class AchieveItHook(BaseHook):
         with typed_errors(), self.get_conn() as client:
             read_plan(
                 partial(client.fetch_plan_page, plan_id),
+                plan_id=plan_id,
                 on_page=items.extend,
                 on_restart=lambda _: items.clear(),
                 sort_key=sort_key,

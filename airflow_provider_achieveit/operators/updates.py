@@ -18,11 +18,12 @@ from airflow_provider_achieveit.operators.choices import one_of, seconds
 from airflow_provider_achieveit.operators.dates import run_moment
 from airflow_provider_achieveit.operators.inline_rows import InlineRows, hold_rows
 from airflow_provider_achieveit.operators.rejected import refuse_rejects, tell_rejects
-from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger
+from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger, read_event
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_achieveit.api.client import AchieveItClient
     from airflow_provider_achieveit.api.jobs import WaitOutcome
     from airflow_provider_achieveit.submission import SubmissionStore, SubmittedBatch
     from airflow_provider_achieveit.updates.sources import Source
@@ -196,15 +197,17 @@ class _SubmitUpdatesOperator(BaseOperator):
         """Do the whole work, or all up to the wait when deferrable."""
         started = time.time()
         with ExitStack() as stack:
-            prepared = self._prepare(context, stack)
+            # First of all, so that a connection that cannot be used is told before a long query has run.
+            client = None if self.only_plan else stack.enter_context(AchieveItHook(self.achieveit_conn_id).get_conn())
+            prepared = stack.enter_context(self._prepare(context))
             tell_rejects(prepared, path=self.rejects_path, log=self.log)
             if prepared.rows_read == 0:
                 return self._nothing_to_send()
             refuse_rejects(prepared, skip_invalid=self.on_invalid == "skip", path=self.rejects_path)
-            batches = self._planned(prepared, context) if self.only_plan else self._submit(prepared, context)
+            batches = self._submit(client, prepared, context) if client else self._planned(prepared, context)
             counts = {"rows_read": prepared.rows_read, "rows_rejected": prepared.rows_rejected}
         waiting = [batch for batch in batches if batch.job_id and not batch.unchanged]
-        if self.only_plan or not waiting or not self.wait_for_completion:
+        if not waiting or not self.wait_for_completion:
             return self._summary(counts, batches)
 
         limits = [self.wait_timeout] + ([self.execution_timeout.total_seconds()] if self.execution_timeout else [])
@@ -227,44 +230,41 @@ class _SubmitUpdatesOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Read the trigger's event: the same result as a synchronous wait, or a typed error."""
-        from airflow_provider_achieveit.api.jobs import WaitOutcome
         from airflow_provider_achieveit.submission import SubmittedBatch
 
-        payload = event["payload"]
+        outcome, payload = read_event(event)
         batches = [SubmittedBatch.from_json(batch) for batch in payload["batches"]]
-        return self._finish(context, WaitOutcome.from_json(event["outcome"]), batches, payload["counts"])
+        return self._finish(context, outcome, batches, payload["counts"])
 
     def on_kill(self) -> None:
         """Say what a killed task leaves behind: AchieveIt has no way to cancel a job."""
         if self._job_ids:
             self.log.warning("Killed; AchieveIt will still apply the jobs %s", ", ".join(self._job_ids[:20]))
 
-    def _prepare(self, context: Context, stack: ExitStack) -> Prepared:
+    def _prepare(self, context: Context) -> Prepared:
+        """Read and check all rows."""
         from airflow_provider_achieveit.operators.sources import open_source
         from airflow_provider_achieveit.updates.record import Checker
         from airflow_provider_achieveit.updates.spool import prepare
 
         began = time.monotonic()
-        source = stack.enter_context(
-            open_source(
-                sql=self.sql,
-                conn_id=self.conn_id,
-                parameters=self.parameters,
-                path=self.path,
-                path_conn_id=self.path_conn_id,
-                rows=self.rows.value if isinstance(self.rows, InlineRows) else self.rows,
+        with open_source(
+            sql=self.sql,
+            conn_id=self.conn_id,
+            parameters=self.parameters,
+            path=self.path,
+            path_conn_id=self.path_conn_id,
+            rows=self.rows.value if isinstance(self.rows, InlineRows) else self.rows,
+        ) as source:
+            checker = Checker(
+                kind=self.kind,
+                columns=self.columns,
+                status_map=self.status_map,
+                extra_statuses=self.extra_statuses,
+                as_of_date=self._date_for_all(context, source),
+                timezone=self.timezone,
             )
-        )
-        checker = Checker(
-            kind=self.kind,
-            columns=self.columns,
-            status_map=self.status_map,
-            extra_statuses=self.extra_statuses,
-            as_of_date=self._date_for_all(context, source),
-            timezone=self.timezone,
-        )
-        prepared = stack.enter_context(
-            prepare(
+            prepared = prepare(
                 source,
                 checker,
                 kind=self.kind,
@@ -273,7 +273,6 @@ class _SubmitUpdatesOperator(BaseOperator):
                 batch_size=self.batch_size,
                 on_duplicate=self.on_duplicate,
             )
-        )
         self.log.info(
             "Read %d rows from %s: %d to send, %d rejected (%.1f s)",
             prepared.rows_read,
@@ -308,7 +307,7 @@ class _SubmitUpdatesOperator(BaseOperator):
     def _planned(self, prepared: Prepared, context: Context) -> list[SubmittedBatch]:
         return [planned for planned, _ in self._batches(prepared, context)]
 
-    def _submit(self, prepared: Prepared, context: Context) -> list[SubmittedBatch]:
+    def _submit(self, client: AchieveItClient, prepared: Prepared, context: Context) -> list[SubmittedBatch]:
         from airflow_provider_achieveit.submission import Submission
 
         if self.durable and "task_state_store" not in context:
@@ -318,15 +317,15 @@ class _SubmitUpdatesOperator(BaseOperator):
             )
         batches: list[SubmittedBatch] = []
         try:
-            with typed_errors(), AchieveItHook(self.achieveit_conn_id).get_conn() as client:
-                submission = Submission(
-                    client,
-                    kind=self.kind,
-                    store=self._store(context),
-                    generation=getattr(context["ti"], "max_tries", 0) or 0,
-                    resubmit_always=self.resubmit == "always",
-                    resubmit_unsure=self.on_unsure == "resubmit",
-                )
+            submission = Submission(
+                client,
+                kind=self.kind,
+                store=self._store(context),
+                generation=context["ti"].max_tries,
+                resubmit_always=self.resubmit == "always",
+                resubmit_unsure=self.on_unsure == "resubmit",
+            )
+            with typed_errors():
                 for planned, body in self._batches(prepared, context):
                     batches.append(submission.submit(planned, body))
                     self._job_ids = [batch.job_id for batch in batches if batch.job_id and not batch.unchanged]

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.exceptions import AchieveItRequestError, error_for
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
-from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger
+from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger, read_event
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -89,9 +89,7 @@ class AchieveItJobSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
         """Read the trigger's event: all jobs applied, or a typed error."""
-        from airflow_provider_achieveit.api.jobs import WaitOutcome
-
-        outcome = WaitOutcome.from_json(event["outcome"])
+        outcome, _ = read_event(event)
         if failure := outcome.combined_failure():
             raise error_for(failure)
         self.log.info("All %d jobs are applied", len(outcome.results))

@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
 from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
+from airflow_provider_achieveit.exceptions import AchieveItUnavailableError
 
 
 class AchieveItJobTrigger(BaseTrigger):
@@ -87,3 +88,17 @@ class AchieveItJobTrigger(BaseTrigger):
         self.log.warning(
             "Killed while waiting for jobs %s: AchieveIt will still apply them", ", ".join(self.job_ids[:20])
         )
+
+
+def read_event(event: Any) -> tuple[WaitOutcome, Any]:
+    """Return what the event of an :class:`AchieveItJobTrigger` tells: how the wait ended, and the payload.
+
+    :param event: what ``execute_complete`` was given.
+    :raises AchieveItUnavailableError: it is none of ours; the wait has to be done again.
+    """
+    if not isinstance(event, dict) or "outcome" not in event:
+        raise AchieveItUnavailableError(
+            f"The task was resumed without an event of its trigger, with {event!r}: how the jobs ended is not known",
+            retryable=True,
+        )
+    return WaitOutcome.from_json(event["outcome"]), event.get("payload")

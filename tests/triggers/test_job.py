@@ -12,9 +12,10 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_achieveit.api.failure import FailureKind
 from airflow_provider_achieveit.api.jobs import JobEnd, WaitOutcome
+from airflow_provider_achieveit.exceptions import AchieveItUnavailableError
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger
+from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger, read_event
 
 BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"
 
@@ -79,3 +80,9 @@ async def test_killed_says_what_goes_on(capsys: pytest.CaptureFixture[str], capl
     told = caplog.text + capsys.readouterr().out
     assert "job-7" in told
     assert "will still apply" in told
+
+
+@pytest.mark.parametrize("event", [None, {}, {"status": "success"}, "done"])
+def test_an_event_that_is_not_ours_is_no_success(event: Any) -> None:
+    with pytest.raises(AchieveItUnavailableError, match="not known"):
+        read_event(event)
