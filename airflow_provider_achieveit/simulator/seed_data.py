@@ -280,7 +280,7 @@ def mutate(plan: Plan, changes: Sequence[str], *, seed: int = 0) -> None:
         if change not in CHANGES:
             raise ValueError(f"unknown change {change!r}; known are {', '.join(CHANGES)}")
         if change == "insert" or not plan.items:
-            plan.items.insert(0, new_item(rng, plan, "1", f"Added in between {rng.randrange(10_000)}"))
+            plan.items.insert(0, _new_to(plan, rng))
         elif change == "edit":
             item = rng.choice(plan.items)
             item.fields["name"] = f"Renamed {rng.randrange(10_000)}"
@@ -290,6 +290,14 @@ def mutate(plan: Plan, changes: Sequence[str], *, seed: int = 0) -> None:
             if change == "move":
                 plan.items.append(item)
         plan.renumber()
+
+
+def _new_to(plan: Plan, rng: random.Random) -> Item:
+    known = {item.fields["id"] for item in plan.items}
+    # A plan of a length it had before starts the generator at the same point.
+    while (item := new_item(rng, plan, "1", f"Added in between {rng.randrange(10_000)}")).fields["id"] in known:
+        pass
+    return item
 
 
 def _is_leaf(plan: Plan, position: int) -> bool:

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from airflow_provider_achieveit.api.contract import CHILD_FIELDS, ITEM_FIELDS, SORT_KEYS, FieldType
-from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID, custom_plan, demo_plan, generated_plan
+from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID, custom_plan, demo_plan, generated_plan, mutate
 from airflow_provider_achieveit.simulator.server import RunningSimulator, running
 from airflow_provider_achieveit.simulator.settings import Settings
 from airflow_provider_achieveit.simulator.world import User, World
@@ -186,3 +186,12 @@ def test_tenants_differ(connect, settings, codes):
         client = connect(simulator)
         paths = ("/exports/plans/p", "/plans/p/items", "/exports/plans/unknown")
         assert tuple(client.get(path).status_code for path in paths) == codes
+
+
+def test_changes_never_give_an_id_twice() -> None:
+    plan = generated_plan(20, seed=3)
+    for _ in range(10):
+        # The length comes back to where it was; what is deleted is never what was inserted last.
+        mutate(plan, ["insert", "move", "delete"])
+    ids = [item.fields["id"] for item in plan.items]
+    assert len(set(ids)) == len(ids)
