@@ -58,7 +58,7 @@ class Reader:
         self.restarts.append(reason)
 
     def read(self, fetch: Any, **options: Any) -> PlanRead:
-        return read_plan(fetch, on_page=self.items.extend, on_restart=self.restart, **options)
+        return read_plan(fetch, plan_id="plan", on_page=self.items.extend, on_restart=self.restart, **options)
 
 
 @given(count=st.integers(0, 40), page_size=st.integers(1, 12), parallel=st.integers(1, 5))
@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_told_and_the_plan_is_read_again(
         assert reader.read(plan, page_size=4, parallel_pages=1).reads == 2
         assert reader.items == plan.items
     else:
-        with pytest.raises(ApiError, match=r"3 time\(s\) in a row.*None of it was used") as caught:
+        with pytest.raises(ApiError, match=r"plan plan changed .*3 time\(s\) in a row.*None of it was used") as caught:
             reader.read(plan, page_size=4, parallel_pages=1)
         assert reader.items == []
         assert (caught.value.failure.kind, caught.value.failure.retryable) == (FailureKind.INCONSISTENT_EXPORT, True)
@@ -246,7 +246,7 @@ def test_a_slow_taker_is_not_flooded_with_pages() -> None:
         assert len(plan.requests) <= taken + 3
         taken += 1
 
-    read = read_plan(plan, on_page=take_page, on_restart=pytest.fail, page_size=5, parallel_pages=2)
+    read = read_plan(plan, plan_id="plan", on_page=take_page, on_restart=pytest.fail, page_size=5, parallel_pages=2)
     assert (read.items, read.pages) == (100, taken)
 
 
