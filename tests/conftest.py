@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from airflow_provider_achieveit.simulator.server import RunningSimulator
@@ -27,6 +28,10 @@ os.environ.update(
         "NO_PROXY": "localhost,127.0.0.1",
     }
 )
+
+# The same examples every time, and no limit on the clock: a busy machine is no failure.
+settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.load_profile("deterministic")
 
 
 def pytest_unconfigure() -> None:

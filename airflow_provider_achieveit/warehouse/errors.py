@@ -1,0 +1,15 @@
+"""Why a load was refused. Nothing was written when one of these is raised."""
+
+from __future__ import annotations
+
+
+class WarehouseError(Exception):
+    """The load cannot be done as it was asked for; the message says what to change."""
+
+
+class TableMismatchError(WarehouseError):
+    """A table or schema of the warehouse cannot take the rows."""
+
+
+class TooManyDeletesError(WarehouseError):
+    """More rows would vanish than ``max_delete_ratio`` allows."""

@@ -1,0 +1,115 @@
+"""Loading a plan: pages are staged beside the tables, then one transaction puts them in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.engine import Connection, Engine
+
+from airflow_provider_achieveit.warehouse import model
+from airflow_provider_achieveit.warehouse.compare import Changes, changes
+from airflow_provider_achieveit.warehouse.databases import Database, database_of
+from airflow_provider_achieveit.warehouse.errors import TooManyDeletesError
+from airflow_provider_achieveit.warehouse.rows import Rows
+from airflow_provider_achieveit.warehouse.target import TablePair, check_names, missing_tables, table_pairs
+
+
+class PlanLoad:
+    """One load of one plan; made by :func:`plan_load`.
+
+    The order of calls: :meth:`write` for every page (:meth:`clear` to begin anew), then :meth:`replace`.
+    """
+
+    def __init__(self, database: Database, connection: Connection, pairs: tuple[TablePair, ...]) -> None:
+        self.database, self.connection, self.pairs = database, connection, pairs
+
+    @property
+    def null_bytes(self) -> bool:
+        """Whether text may hold U+0000."""
+        return self.database.null_bytes
+
+    def clear(self) -> None:
+        """Forget all staged rows."""
+        with self.connection.begin():
+            for pair in self.pairs:
+                self.connection.execute(delete(pair.staged))
+
+    def write(self, rows: Rows) -> None:
+        """Stage the rows of one page; the warehouse's tables are not touched, nor locked."""
+        with self.connection.begin():
+            for pair in self.pairs:
+                if rows[pair.model.suffix]:
+                    self.database.write(self.connection, pair.staged, rows[pair.model.suffix])
+
+    def replace(self, plan_id: str, *, max_delete_ratio: float) -> Changes:
+        """Put the staged rows in the place of all rows of a plan, in one transaction.
+
+        Readers see the plan as it was, or as it is now; other plans in the same tables are not touched, nor blocked.
+        Missing tables are made in the same transaction.
+
+        :param plan_id: the plan whose rows are staged.
+        :param max_delete_ratio: refuse if more than this share (0 to 1) of the plan's items would vanish.
+        :return: what changed, in items.
+        :raises TooManyDeletesError: more would vanish; nothing was written.
+        :raises TableMismatchError: the tables cannot take the rows; nothing was written.
+        """
+        with self.connection.begin():
+            for pair in self.pairs:
+                self.database.analyze(self.connection, pair.staged)
+            self._create_missing()
+            # Two loads of one plan (a retry, and the worker that was thought dead) go one after the other.
+            self.database.lock(self.connection, f"achieveit plan {self.pairs[0].target.fullname} {plan_id}")
+            found = changes(self.connection, self.pairs, plan_id)
+            _guard(found, plan_id, self.pairs[0].target.fullname, max_delete_ratio)
+            for pair in self.pairs:
+                names = pair.target.columns.keys()
+                self.connection.execute(delete(pair.target).where(pair.target.c.plan_id == plan_id))
+                self.connection.execute(insert(pair.target).from_select(names, select(*pair.staged.columns)))
+            return found
+
+    def _create_missing(self) -> None:
+        if not missing_tables(self.connection, self.pairs):
+            return
+        # Tasks of a first run make the tables at the same time; IF NOT EXISTS alone may still collide.
+        self.database.lock(self.connection, f"achieveit tables {self.pairs[0].target.fullname}")
+        for table in missing_tables(self.connection, self.pairs):
+            table.create(self.connection)
+
+
+@contextmanager
+def plan_load(engine: Engine, *, table: str, schema: str | None, nested: model.Nested) -> Iterator[PlanLoad]:
+    """Open a load; the tables are looked at before anything else is done.
+
+    Needs one database session for its whole time (staging tables are temporary): a connection pool in front of the
+    database must not work per transaction.
+
+    :param engine: an engine of the warehouse that nobody has connected with yet; disposed of at the end.
+    :param table: name of the items' table; the child tables' names begin with it.
+    :param schema: schema of the tables; None: the connection's default.
+    :param nested: what becomes of the lists in an item.
+    :raises TableMismatchError: the tables cannot take the rows.
+    """
+    pairs = table_pairs(table, schema, nested)
+    database = database_of(engine)
+    try:
+        check_names(pairs, engine.dialect)
+        with engine.connect() as connection:
+            with connection.begin():
+                missing_tables(connection, pairs)
+            with connection.begin():
+                for pair in pairs:
+                    pair.staged.create(connection, checkfirst=False)
+            yield PlanLoad(database, connection, pairs)
+    finally:
+        engine.dispose()
+
+
+def _guard(found: Changes, plan_id: str, table: str, max_delete_ratio: float) -> None:
+    if found.before and found.deleted > max_delete_ratio * found.before:
+        raise TooManyDeletesError(
+            f"Plan {plan_id}: {found.deleted} of its {found.before} items in {table} "
+            f"({found.deleted / found.before:.0%}) would vanish, more than max_delete_ratio={max_delete_ratio} allows. "
+            "Nothing was written. If they are really gone from the plan, run once with a higher max_delete_ratio."
+        )

@@ -1,0 +1,87 @@
+"""How each database stores what a column holds, as SQLAlchemy types.
+
+PostgreSQL has a type for everything. Elsewhere (SQLite: "Datatypes In SQLite", NUMERIC affinity) a decimal or a moment
+would become a float or lose its zone, so it is text: the plain digits, the ISO 8601 moment in UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Numeric, Text, TypeDecorator
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine, UserDefinedType
+
+from airflow_provider_achieveit.warehouse.model import ColumnType
+
+
+class ExactDecimal(TypeDecorator):  # type: ignore[type-arg]  # no generics in SQLAlchemy 1.4
+    """A decimal with all its digits."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return NUMERIC without limits where that exists."""
+        return dialect.type_descriptor(Numeric() if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Write plain digits, never an exponent."""
+        return value if value is None or dialect.name == "postgresql" else format(value, "f")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Return the decimal."""
+        return None if value is None else Decimal(value)
+
+
+class UtcMoment(TypeDecorator):  # type: ignore[type-arg]  # no generics in SQLAlchemy 1.4
+    """A moment in UTC."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return TIMESTAMPTZ where that exists."""
+        return dialect.type_descriptor(TIMESTAMP(timezone=True) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Write ISO 8601; the text of UTC moments sorts like the moments."""
+        return value if value is None or dialect.name == "postgresql" else value.isoformat()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return the moment with its zone."""
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+class _PostgresJson(UserDefinedType):  # type: ignore[type-arg]  # no generics in SQLAlchemy 1.4
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "JSON"
+
+
+class JsonText(TypeDecorator):  # type: ignore[type-arg]  # no generics in SQLAlchemy 1.4
+    """JSON text, kept as it was written.
+
+    PostgreSQL's JSON, not JSONB: that can neither hold a null byte nor keep the text as it is.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return JSON where that keeps the text."""
+        return dialect.type_descriptor(_PostgresJson() if dialect.name == "postgresql" else Text())
+
+
+SQL_TYPES: dict[ColumnType, TypeEngine[Any]] = {
+    ColumnType.TEXT: Text(),
+    ColumnType.INTEGER: BigInteger(),
+    ColumnType.BOOLEAN: Boolean(),
+    ColumnType.MOMENT: UtcMoment(),
+    ColumnType.DECIMAL: ExactDecimal(),
+    ColumnType.JSON: JsonText(),
+}

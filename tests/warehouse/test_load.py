@@ -1,0 +1,434 @@
+"""Loads into real databases: atomic, repeatable, side by side, and refused before harm is done."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy import Column, MetaData, Table, Text, create_engine, event
+from sqlalchemy.engine import Engine
+
+from airflow_provider_achieveit.warehouse.compare import Changes
+from airflow_provider_achieveit.warehouse.databases import database_of
+from airflow_provider_achieveit.warehouse.errors import TableMismatchError, TooManyDeletesError
+from airflow_provider_achieveit.warehouse.load import plan_load
+from airflow_provider_achieveit.warehouse.model import Nested
+from airflow_provider_achieveit.warehouse.rows import RowMaker
+from tests.warehouse.real_databases import Warehouse
+
+Item = dict[str, Any]
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+SUFFIXES = ["", "_members", "_admins", "_tags", "_metric_goals", "_checklists", "_checklist_items"]
+
+
+def load(
+    warehouse: Warehouse,
+    items: list[Item],
+    plan_id: str = "plan",
+    *,
+    table: str = "plan_items",
+    nested: Nested = Nested.TABLES,
+    max_delete_ratio: float = 1.0,
+    extracted_at: datetime = NOW,
+    engine: Engine | None = None,
+    before_replace: Callable[[], object] = lambda: None,
+) -> Changes:
+    """Load items in pages of 100."""
+    with plan_load(engine or warehouse.engine(), table=table, schema=warehouse.schema, nested=nested) as loading:
+        maker = RowMaker(plan_id, extracted_at, nested=nested, unescape_html=True, null_bytes=loading.null_bytes)
+        for start in range(0, len(items), 100):
+            loading.write(maker.rows(items[start : start + 100]))
+        before_replace()
+        return loading.replace(plan_id, max_delete_ratio=max_delete_ratio)
+
+
+def plan_items(count: int, name: str = "n") -> list[Item]:
+    """Return items with two rows in every child table."""
+    entries = [{"id": f"e{n}", "name": f"{name}{n}"} for n in range(2)]
+    return [
+        {
+            "id": f"i{n}",
+            "name": name,
+            "rowNumber": n,
+            "members": entries,
+            "admins": entries,
+            "tags": entries,
+            "advancedMetricGoals": [{"goalId": "g", "goalName": name, "metricBucketValue": Decimal("0.5")}] * 2,
+            "checklists": [{**entry, "items": [entries[0]]} for entry in entries],
+            "own": {"field": Decimal("1.10")},
+        }
+        for n in range(count)
+    ]
+
+
+def state(warehouse: Warehouse, plan_id: str = "plan", table: str = "plan_items") -> dict[str, list[dict[str, Any]]]:
+    """Return all rows of a plan, without the moment of the export."""
+    return {
+        suffix: [
+            {name: value for name, value in row.items() if name != "_extracted_at"}
+            for row in warehouse.read(f"{table}{suffix}", order="1, 2, 3, 4")
+            if row["plan_id"] == plan_id
+        ]
+        for suffix in SUFFIXES
+    }
+
+
+def test_the_first_load_makes_the_tables_and_nothing_else(warehouse: Warehouse) -> None:
+    assert load(warehouse, plan_items(250)) == Changes(before=0, inserted=250, updated=0, deleted=0)
+    assert warehouse.tables() == {f"plan_items{suffix}" for suffix in SUFFIXES}
+    assert {suffix: len(rows) for suffix, rows in state(warehouse).items()} == {
+        suffix: 250 if not suffix else 500 for suffix in SUFFIXES
+    }
+
+
+def test_the_same_load_twice_changes_nothing_but_the_moment(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(120))
+    before = state(warehouse)
+    later = NOW + timedelta(days=1)
+    assert load(warehouse, plan_items(120), extracted_at=later) == Changes(before=120, inserted=0, updated=0, deleted=0)
+    assert state(warehouse) == before
+    moments = {row["_extracted_at"] for suffix in SUFFIXES for row in warehouse.read(f"plan_items{suffix}")}
+    assert [moment if isinstance(moment, datetime) else datetime.fromisoformat(moment) for moment in moments] == [later]
+
+
+def test_the_tables_mirror_the_plan(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(50, "old"))
+    assert load(warehouse, plan_items(20, "new")) == Changes(before=50, inserted=0, updated=20, deleted=30)
+    mirrored = state(warehouse)
+    load(warehouse, plan_items(20, "new"), table="fresh")
+    assert mirrored == state(warehouse, table="fresh")
+
+
+def test_plans_share_tables_and_do_not_touch_each_other(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(30, "a"), "plan a")
+    load(warehouse, plan_items(40, "b"), "plan b")
+    untouched = state(warehouse, "plan a")
+    assert load(warehouse, plan_items(10, "c"), "plan b") == Changes(before=40, inserted=0, updated=10, deleted=30)
+    assert state(warehouse, "plan a") == untouched
+    assert len(warehouse.read("plan_items")) == 40
+
+
+def test_an_emptied_plan_is_emptied_where_that_is_allowed(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(5))
+    assert load(warehouse, [], max_delete_ratio=1) == Changes(before=5, inserted=0, updated=0, deleted=5)
+    assert all(rows == [] for rows in state(warehouse).values())
+    assert load(warehouse, [], max_delete_ratio=0) == Changes(before=0, inserted=0, updated=0, deleted=0)
+
+
+def test_changes_are_counted_as_they_are(warehouse: Warehouse) -> None:
+    """Compares the counts of random loads, one after the other, with a count in Python."""
+    rng = random.Random(4)
+    pool = plan_items(40)
+    old: dict[str, Item] = {}
+    for _ in range(12):
+        new = {}
+        for item in rng.sample(pool, rng.randint(0, 40)):
+            edit = rng.choice(["none", "none", "field", "null", "tag", "fewer", "point", "own", "order"])
+            edited = json.loads(json.dumps(item, default=str))
+            if edit == "field":
+                edited["name"] = rng.choice(["x", "y"])
+            elif edit == "null":
+                del edited["name"]
+            elif edit == "tag":
+                edited["tags"][1]["name"] = rng.choice(["x", "y"])
+            elif edit == "fewer":
+                edited["members"].pop()
+            elif edit == "point":
+                edited["checklists"][1]["items"][0]["name"] = rng.choice(["x", "y"])
+            elif edit == "own":
+                edited["own"]["field"] = rng.choice([1, 2])
+            elif edit == "order":
+                edited["admins"].reverse()
+            new[item["id"]] = edited
+        expected = Changes(
+            before=len(old),
+            inserted=len(new.keys() - old.keys()),
+            updated=sum(old[item_id] != new[item_id] for item_id in old.keys() & new.keys()),
+            deleted=len(old.keys() - new.keys()),
+        )
+        assert load(warehouse, list(new.values())) == expected
+        old = new
+
+
+def test_awkward_values_survive(warehouse: Warehouse) -> None:
+    long_text = "Zeile äöü 😀\\N \\ \t \r\n 'q' \"d\" %s :x \x01\x1f\u2028 " * 16_000
+    assert len(long_text.encode()) > 2**20 / 2
+    items: list[Item] = [
+        {"id": "decimals", "baseline": "123456789012345678.123456789012345678", "target": "9007199254740993"},
+        {"id": "sign", "currentValue": "-0.10"},
+        {"id": "text", "description": long_text + "x" * 2**20, "name": "\\N", "level": "", "planName": "NULL"},
+        {"id": "null bytes", "name": "a\x00b", "description": "\x00", "unknown": "c\x00d", "tags": [{"name": "t\x00"}]},
+        {"id": "numbers", "updates": 2**53 + 1, "rowNumber": -(2**63), "files": 2**63, "big": 10**40},
+        {"id": "small", "x": Decimal("1E-30")},
+        {"id": "not numeric", "currentValue": "n/a", "baseline": ""},
+        {"id": "html", "name": "R&amp;D &lt;3", "description": "<p>&amp;</p>"},
+        {"id": "missing"},
+        {"id": "null", "name": None, "tags": None, "hasMetric": None},
+    ]  # fmt: skip
+    load(warehouse, items)
+    rows = {row["id"]: row for row in warehouse.read("plan_items")}
+    extra = {
+        item_id: json.loads(row["extra"], parse_float=Decimal)
+        for item_id, row in rows.items()
+        if row["extra"] is not None
+    }
+    decimals = [rows["decimals"]["baseline"], rows["decimals"]["target"], rows["sign"]["current_value"]]
+    assert [str(value) for value in decimals] == ["123456789012345678.123456789012345678", "9007199254740993", "-0.10"]
+    assert rows["text"]["description"] == long_text + "x" * 2**20
+    assert [rows["text"][name] for name in ("name", "level", "plan_name")] == ["\\N", "", "NULL"]
+    assert (rows["numbers"]["updates"], rows["numbers"]["row_number"]) == (2**53 + 1, -(2**63))
+    assert rows["numbers"]["files"] is None
+    assert extra["numbers"] == {"big": 10**40, "files": 2**63}
+    assert extra["small"] == {"x": Decimal("1E-30")}
+    assert (rows["not numeric"]["current_value"], rows["not numeric"]["baseline"]) == (None, None)
+    assert extra["not numeric"] == {"currentValue": "n/a"}
+    assert (rows["html"]["name"], rows["html"]["description"]) == ("R&D <3", "<p>&amp;</p>")
+    for nothing in ("missing", "null"):
+        assert {name for name, value in rows[nothing].items() if value is not None} == {
+            "plan_id",
+            "id",
+            "_extracted_at",
+        }
+    tag = warehouse.read("plan_items_tags")[0]
+    if warehouse.sqlite:
+        assert (rows["null bytes"]["name"], rows["null bytes"]["description"]) == ("a\x00b", "\x00")
+        assert extra["null bytes"] == {"unknown": "c\x00d"}
+        assert (tag["name"], tag["extra"]) == ("t\x00", None)
+    else:
+        assert (rows["null bytes"]["name"], rows["null bytes"]["description"]) == ("ab", "")
+        assert extra["null bytes"] == {"description": "\x00", "name": "a\x00b", "unknown": "c\x00d"}
+        assert (tag["name"], json.loads(tag["extra"])) == ("t", {"name": "t\x00"})
+
+
+def test_any_text_passes_the_bulk_path(postgres: Warehouse) -> None:
+    rng = random.Random(7)
+    alphabet = "\\\t\n\r\x01\x07\x08\x0b\x0c\x1b\x1c\x1d\x1e\x1f.N nfr\"',;{}%\u0085\u2028\ufeff\uffff😀äz"
+    texts = [
+        "",
+        "\\N",
+        "\\.",
+        "\\\\",
+        None,
+        *("".join(rng.choices(alphabet, k=rng.randrange(12))) for _ in range(3000)),
+    ]
+    for driver in ("psycopg2", "psycopg") if sqlalchemy.__version__ >= "2" else ("psycopg2",):
+        engine = create_engine(postgres.url.replace("psycopg2", driver))
+        table = Table("any_text", MetaData(), Column("n", Text), Column("value", Text), prefixes=["TEMPORARY"])
+        with engine.connect() as connection, connection.begin():
+            table.create(connection)
+            database_of(engine).write(connection, table, [(str(n), text) for n, text in enumerate(texts)])
+            stored = {row.n: row.value for row in connection.execute(table.select())}
+        engine.dispose()
+        assert [stored[str(n)] for n in range(len(texts))] == texts
+
+
+def test_a_load_that_would_remove_too_much_is_refused(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(10))
+    before = state(warehouse)
+    for left in (0, 4):
+        with pytest.raises(
+            TooManyDeletesError, match=rf"{10 - left} of its 10 items in .*plan_items \({10 - left}0%\)"
+        ):
+            load(warehouse, plan_items(left, "new"), max_delete_ratio=0.5)
+        assert state(warehouse) == before
+    assert load(warehouse, plan_items(5, "new"), max_delete_ratio=0.5).deleted == 5
+
+
+@pytest.mark.parametrize("suffix", ["", "_tags", "_checklist_items"])
+def test_a_row_that_the_database_refuses_leaves_everything_as_it_was(warehouse: Warehouse, suffix: str) -> None:
+    load(warehouse, plan_items(20, "old"))
+    before = state(warehouse)
+    table = warehouse.name(f"plan_items{suffix}")
+    if warehouse.sqlite:
+        warehouse.execute(
+            f"CREATE TRIGGER no_boom BEFORE INSERT ON {table} WHEN NEW.name LIKE 'boom%' "
+            "BEGIN SELECT RAISE(ABORT, 'boom is not allowed'); END"
+        )
+    else:
+        warehouse.execute(f"ALTER TABLE {table} ADD CONSTRAINT no_boom CHECK (name NOT LIKE 'boom%')")
+    with pytest.raises(Exception, match="boom"):
+        load(warehouse, plan_items(20, "boom"))
+    assert state(warehouse) == before
+    load(warehouse, plan_items(20, "fine"))
+    assert {row["name"] for row in state(warehouse)[""]} == {"fine"}
+
+
+class PowerCut(BaseException):
+    """Ends a load where it stands."""
+
+
+def cut_at(engine: Engine, last: int) -> Engine:
+    """Let an engine run so many statements and no more."""
+    statements = itertools.count()
+
+    def cut(*_: Any) -> None:
+        if next(statements) == last:
+            raise PowerCut
+
+    event.listen(engine, "before_cursor_execute", cut)
+    return engine
+
+
+@pytest.mark.parametrize("warehouse", ["sqlite", "postgresql+psycopg2"], indirect=True)
+@pytest.mark.parametrize("tables_exist", [True, False])
+def test_an_end_at_any_statement_leaves_the_old_state_and_a_rerun_mends_it(
+    warehouse: Warehouse, tables_exist: bool
+) -> None:
+    if tables_exist:
+        load(warehouse, plan_items(3, "old"))
+        before = state(warehouse)
+    for cuts in range(200):
+        try:
+            load(warehouse, plan_items(4, "new"), engine=cut_at(warehouse.engine(), cuts))
+            break
+        except PowerCut:
+            pass
+        if tables_exist:
+            assert state(warehouse) == before, f"cut at statement {cuts}"
+        else:
+            assert warehouse.tables() == set(), f"cut at statement {cuts}"
+    assert cuts > 30
+    assert {row["name"] for row in state(warehouse)[""]} == {"new"}
+
+
+def test_a_reader_sees_the_old_state_or_the_new_one(warehouse: Warehouse) -> None:
+    sizes = {"old": 150, "new": 220}
+    load(warehouse, plan_items(150, "old"))
+    items, tags = warehouse.name("plan_items"), warehouse.name("plan_items_tags")
+    query = (
+        f"SELECT (SELECT count(*) FROM {items}), (SELECT min(name) FROM {items}), (SELECT max(name) FROM {items}), "
+        f"(SELECT count(*) FROM {tags}), (SELECT min(name) FROM {tags}), (SELECT max(name) FROM {tags})"
+    )
+    seen: list[tuple[Any, ...]] = []
+    stop, looked = threading.Event(), threading.Semaphore(0)
+
+    def look() -> None:
+        connection = warehouse.connect()
+        try:
+            while not stop.is_set():
+                cursor = connection.cursor()
+                cursor.execute(query)
+                seen.append(tuple(cursor.fetchone()))
+                looked.release()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(look)
+        try:
+            for round_ in range(6):
+                name = "new" if round_ % 2 == 0 else "old"
+                load(warehouse, plan_items(sizes[name], name))
+                while looked.acquire(blocking=False):
+                    pass
+                # The first look may have begun before the load ended, the second has not.
+                assert looked.acquire(timeout=60)
+                assert looked.acquire(timeout=60)
+        finally:
+            stop.set()
+        reading.result()
+    assert set(seen) == {(size, name, name, 2 * size, f"{name}0", f"{name}1") for name, size in sizes.items()}
+
+
+def test_first_loads_side_by_side_make_the_tables_once(warehouse: Warehouse) -> None:
+    together = threading.Barrier(6, timeout=60)
+    with ThreadPoolExecutor(6) as pool:
+        loads = [
+            pool.submit(load, warehouse, plan_items(30), f"plan {number % 5}", before_replace=together.wait)
+            for number in range(6)  # the last one loads the same plan as the first
+        ]
+        found = [done.result() for done in loads]
+    assert sorted(changes.inserted for changes in found) == [0, 30, 30, 30, 30, 30]
+    assert len(warehouse.read("plan_items")) == 150
+    assert len(warehouse.read("plan_items_tags")) == 300
+
+
+def test_loads_of_different_plans_do_not_wait_for_each_other(postgres: Warehouse) -> None:
+    load(postgres, plan_items(3), "plan a")
+    engine = postgres.engine()
+    loaded, go_on = threading.Event(), threading.Event()
+
+    def hold(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        # The last statement of a load; its transaction stays open meanwhile.
+        if statement.startswith("INSERT INTO") and "_checklist_items" in statement:
+            loaded.set()
+            assert go_on.wait(60)
+
+    event.listen(engine, "after_cursor_execute", hold)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(load, postgres, plan_items(3, "slow"), "plan a", engine=engine)
+        try:
+            assert loaded.wait(60)
+            load(postgres, plan_items(3), "plan b")
+            assert not slow.done()
+        finally:
+            go_on.set()
+        assert slow.result().updated == 3
+
+
+def test_a_table_of_the_users_own_with_fewer_columns_is_told_before_anything_is_written(warehouse: Warehouse) -> None:
+    warehouse.execute(f"CREATE TABLE {warehouse.name('plan_items_tags')} (plan_id TEXT, item_id TEXT, name TEXT)")
+    with pytest.raises(TableMismatchError) as caught:
+        load(warehouse, plan_items(3))
+    assert "plan_items_tags exists but lacks the column(s) position, id, organization_id, extra, _extracted_at" in str(
+        caught.value
+    )
+    assert warehouse.tables() == {"plan_items_tags"}
+
+
+def test_a_table_of_the_users_own_with_more_columns_is_used(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(3), nested=Nested.DROP)
+    warehouse.execute(f"ALTER TABLE {warehouse.name('plan_items')} ADD COLUMN loaded_by TEXT DEFAULT 'us'")
+    load(warehouse, plan_items(4), nested=Nested.DROP)
+    assert [row["loaded_by"] for row in warehouse.read("plan_items")] == ["us"] * 4
+
+
+def test_identifiers_are_quoted(warehouse: Warehouse) -> None:
+    name = 'Select "1" 100% x'
+    load(warehouse, plan_items(3), table=name)
+    load(warehouse, plan_items(2), table=name)
+    assert warehouse.tables() == {f"{name}{suffix}" for suffix in SUFFIXES}
+
+
+def test_lists_in_json_columns(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(3), nested=Nested.JSON)
+    assert load(warehouse, plan_items(3), nested=Nested.JSON) == Changes(before=3, inserted=0, updated=0, deleted=0)
+    assert warehouse.tables() == {"plan_items"}
+    row = warehouse.read("plan_items")[0]
+    assert json.loads(row["checklists"]) == plan_items(1)[0]["checklists"]
+    assert row["extra"] == '{"own":{"field":1.10}}'
+
+
+def test_a_load_that_began_anew_holds_only_the_second_read(warehouse: Warehouse) -> None:
+    with plan_load(warehouse.engine(), table="t", schema=warehouse.schema, nested=Nested.TABLES) as loading:
+        maker = RowMaker("plan", NOW, nested=Nested.TABLES, unescape_html=True, null_bytes=loading.null_bytes)
+        loading.write(maker.rows(plan_items(9, "first")))
+        loading.clear()
+        loading.write(maker.rows(plan_items(4, "second")))
+        assert loading.replace("plan", max_delete_ratio=0).inserted == 4
+    assert {row["name"] for row in warehouse.read("t")} == {"second"}
+    assert len(warehouse.read("t_tags")) == 8
+
+
+def test_a_schema_that_does_not_exist_is_told(postgres: Warehouse) -> None:
+    with (
+        pytest.raises(TableMismatchError, match="schema 'nowhere' does not exist"),
+        plan_load(postgres.engine(), table="t", schema="nowhere", nested=Nested.TABLES),
+    ):
+        pytest.fail("must not open")
+
+
+def test_a_name_that_the_database_would_cut_short_is_refused(postgres: Warehouse) -> None:
+    with pytest.raises(TableMismatchError, match="longer than the 63 bytes"):
+        load(postgres, plan_items(1), table="ü" * 24)
+    load(postgres, plan_items(1), table="ü" * 23)
+    assert len(postgres.tables()) == len(SUFFIXES)
