@@ -81,6 +81,10 @@ class AchieveItInconsistentExportError(AchieveItError):
     """A plan kept changing while its pages were read; nothing was loaded. Worth a retry at a quieter time."""
 
 
+class AchieveItLoadRefusedError(AchieveItError, AirflowFailException):
+    """The warehouse or the settings do not allow a load: nothing was written, and a retry would not help."""
+
+
 _ERRORS: dict[FailureKind, type[AchieveItError]] = {
     FailureKind.AUTH: AchieveItAuthError,
     FailureKind.FORBIDDEN: AchieveItForbiddenError,

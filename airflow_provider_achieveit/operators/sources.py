@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseHook
-
+from airflow_provider_achieveit.operators.databases import database_hook
 from airflow_provider_achieveit.updates.sources import Source
 
 
@@ -29,7 +28,8 @@ def open_source(
     :param path: a file on any object store.
     :param path_conn_id: the connection of that store, if it needs one.
     :param rows: rows at hand.
-    :raises ValueError: the connection's hook cannot run queries, or the source cannot be read.
+    :raises AirflowFailException: the connection is no database.
+    :raises ValueError: the source is not what it should be.
     """
     if sql is not None:
         from airflow_provider_achieveit.updates.sources.sql import read_query
@@ -50,20 +50,3 @@ def open_source(
         from airflow_provider_achieveit.updates.sources.rows import read_rows
 
         yield read_rows(rows)
-
-
-def database_hook(conn_id: str) -> Any:
-    """Return the hook of a database connection.
-
-    :param conn_id: id of the connection.
-    :raises ValueError: its hook is no ``DbApiHook``.
-    """
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-    hook = BaseHook.get_connection(conn_id).get_hook()
-    if not isinstance(hook, DbApiHook):
-        raise ValueError(
-            f"Connection {conn_id!r} cannot run SQL: its hook {type(hook).__name__} is no DbApiHook. Use the "
-            "connection of a database, such as postgres or sqlite"
-        )
-    return hook

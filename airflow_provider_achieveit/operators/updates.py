@@ -199,7 +199,11 @@ class _SubmitUpdatesOperator(BaseOperator):
         with ExitStack() as stack:
             # First of all, so that a connection that cannot be used is told before a long query has run.
             client = None if self.only_plan else stack.enter_context(AchieveItHook(self.achieveit_conn_id).get_conn())
-            prepared = stack.enter_context(self._prepare(context))
+            try:
+                prepared = stack.enter_context(self._prepare(context))
+            except (ValueError, TypeError) as error:
+                # A column or a file that is not as it should be: no retry mends that.
+                raise AchieveItInvalidRowsError(f"The source cannot be used, nothing was sent: {error}") from error
             tell_rejects(prepared, path=self.rejects_path, log=self.log)
             if prepared.rows_read == 0:
                 return self._nothing_to_send()

@@ -1,0 +1,206 @@
+"""The export operator: what it refuses, what it hands on, and how it reports what went wrong."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_achieveit.exceptions import (
+    AchieveItAuthError,
+    AchieveItError,
+    AchieveItForbiddenError,
+    AchieveItLoadRefusedError,
+    AchieveItUnavailableError,
+)
+from airflow_provider_achieveit.operators.export import AchieveItExportPlanOperator
+from airflow_provider_achieveit.simulator.seed_data import generated_plan
+from airflow_provider_achieveit.simulator.server import RunningSimulator, running
+from airflow_provider_achieveit.simulator.world import World
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningSimulator]:
+    with running(
+        world=World([generated_plan(60, seed=1, plan_id="p1"), generated_plan(25, seed=2, plan_id="p2")])
+    ) as it:
+        yield it
+
+
+@pytest.fixture
+def simulator(server: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> RunningSimulator:
+    connection = json.loads(server.connection())
+    connection["extra"] |= {"max_retries": 0}
+    monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", json.dumps(connection))
+    server.faults.clear()
+    server.world.requests.clear()
+    return server
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "with space & ümlaut.db"
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    return path
+
+
+def operator(**options: Any) -> AchieveItExportPlanOperator:
+    return AchieveItExportPlanOperator(**{"task_id": "export", "plan_id": "p1", "conn_id": "warehouse"} | options)
+
+
+def count(database: Path, query: str) -> Any:
+    connection = sqlite3.connect(database)
+    try:
+        return connection.execute(query).fetchone()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "repalce"}, "mode must be one of 'replace', not 'repalce'; did you mean 'replace'"),
+        ({"mode": "merge"}, "mode must be one of 'replace', not 'merge'"),
+        ({"nested": "table"}, "nested must be one of 'tables', 'json', 'drop', not 'table'; did you mean 'tables'"),
+        ({"page_size": 5000}, "page_size must be a whole number from 1 to 1500, not 5000"),
+        ({"sort_key": "sequence_id"}, "did you mean 'sequenceId'"),
+        ({"parallel_pages": 0}, "parallel_pages"),
+        ({"max_reads": 0}, "max_reads"),
+        ({"max_delete_ratio": 1.5}, "max_delete_ratio must be a number from 0 to 1, not 1.5"),
+        ({"max_delete_ratio": -0.1}, "max_delete_ratio"),
+        ({"max_delete_ratio": float("nan")}, "max_delete_ratio"),
+        ({"max_delete_ratio": "0.5"}, "max_delete_ratio must be a number from 0 to 1, not '0.5'"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_when_the_dag_is_parsed(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        operator(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"plan_id": ""}, "plan_id must be a text that is not empty, not ''"),
+        ({"plan_id": " "}, "plan_id must be a text"),
+        ({"plan_id": None}, "plan_id must be a text that is not empty, not None"),
+        ({"table": ""}, "table must be a text"),
+        ({"table": "lake.plan_items"}, "give the part before it as 'schema'"),
+        ({"schema": "nowhere"}, "schema 'nowhere' does not exist"),
+    ],
+)
+def test_what_templates_gave_is_checked_before_any_request(
+    simulator: RunningSimulator, database: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AchieveItLoadRefusedError, match=message) as caught:
+        operator(**options).execute({})
+    assert isinstance(caught.value, AirflowFailException)
+    assert caught.value.retryable is False
+    assert simulator.world.requests == []
+
+
+def test_a_connection_that_is_no_database_is_told(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_FILES", json.dumps({"conn_type": "fs"}))
+    with pytest.raises(AirflowFailException, match="'files' is of type 'fs', which is no SQL database"):
+        operator(conn_id="files").execute({})
+    assert simulator.world.requests == []
+
+
+def test_templated_fields() -> None:
+    assert set(AchieveItExportPlanOperator.template_fields) == {
+        "plan_id", "conn_id", "achieveit_conn_id", "schema", "table"
+    }  # fmt: skip
+    task = operator(plan_id="{{ plan }}", table="t_{{ plan }}", schema="{{ plan }}")
+    task.render_template_fields({"plan": "p9"})
+    assert (task.plan_id, task.table, task.schema) == ("p9", "t_p9", "p9")
+
+
+def test_two_plans_in_one_table_and_a_summary_for_each(
+    simulator: RunningSimulator, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = operator(page_size=20).execute({})
+    second = operator(plan_id="p2", schema="main").execute({})
+    assert first.pop("extracted_at") < second.pop("extracted_at")
+    assert first == {
+        "plan_id": "p1", "items": 60, "pages": 4, "reads": 1, "table": "plan_items", "mode": "replace",
+        "inserted": 60, "updated": 0, "deleted": 0,
+    }  # fmt: skip
+    assert second["table"] == "main.plan_items"
+    assert count(database, "SELECT count(*), count(DISTINCT plan_id) FROM plan_items") == (85, 2)
+    simulator.world.plans["p2"].items[3].fields["name"] = "Other"
+    third = operator(plan_id="p2").execute({})
+    assert (third["inserted"], third["updated"], third["deleted"]) == (0, 1, 0)
+    assert len(json.dumps(third)) < 1000
+
+
+def test_pages_are_never_larger_than_asked_for(simulator: RunningSimulator, database: Path) -> None:
+    operator(page_size=20, sort_key="name", parallel_pages=2).execute({})
+    queries = [request.query for request in simulator.world.requests]
+    assert all("take=20" in query or "take=1&" in query for query in queries)
+    assert any("sortKey=name" in query for query in queries)
+
+
+def test_a_plan_that_may_not_be_seen(simulator: RunningSimulator, database: Path) -> None:
+    with pytest.raises(AchieveItForbiddenError, match="this key's user may not see plan unknown") as caught:
+        operator(plan_id="unknown").execute({})
+    assert caught.value.status == 403
+    assert count(database, "SELECT count(*) FROM sqlite_master") == (0,)
+
+
+def test_a_wrong_key(simulator: RunningSimulator, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = json.loads(simulator.connection()) | {"password": "wrong"}
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(connection))
+    with pytest.raises((AchieveItAuthError, AchieveItForbiddenError)):
+        operator(achieveit_conn_id="other").execute({})
+
+
+def test_a_server_that_fails_is_worth_a_retry_and_changes_nothing(simulator: RunningSimulator, database: Path) -> None:
+    operator().execute({})
+    before = count(database, "SELECT count(*), max(_extracted_at) FROM plan_items")
+    simulator.faults.add("status", path="skip=38", status=503, times=None)
+    with pytest.raises(AchieveItUnavailableError) as caught:
+        operator(page_size=20).execute({})
+    assert caught.value.retryable
+    assert count(database, "SELECT count(*), max(_extracted_at) FROM plan_items") == before
+
+
+def test_a_plan_that_shrank_too_much_is_refused_for_good(simulator: RunningSimulator, database: Path) -> None:
+    operator().execute({})
+    items = simulator.world.plans["p1"].items
+    kept = items[:29]
+    simulator.world.plans["p1"].items = kept
+    try:
+        with pytest.raises(AchieveItLoadRefusedError, match=r"31 of its 60 items in plan_items \(52%\)") as caught:
+            operator().execute({})
+        assert isinstance(caught.value, AchieveItError)
+        assert isinstance(caught.value, AirflowFailException)
+        assert count(database, "SELECT count(*) FROM plan_items") == (60,)
+        assert operator(max_delete_ratio=0.6).execute({})["deleted"] == 31
+    finally:
+        simulator.world.plans["p1"].items = items
+
+
+def test_importing_the_operator_loads_nothing_heavy(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook, BaseOperator\n"
+        "before = set(sys.modules)\n"
+        "import airflow_provider_achieveit.operators.export\n"
+        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    loaded = set(run.stdout.split())
+    assert "airflow_provider_achieveit" in loaded
+    assert not loaded & {"pandas", "requests", "aiohttp", "sqlalchemy", "pyarrow", "fastapi", "msgspec", "tenacity"}
