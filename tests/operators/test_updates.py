@@ -6,12 +6,14 @@ import csv
 import io
 import itertools
 import json
+import logging
 import sqlite3
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -30,6 +32,7 @@ from airflow_provider_achieveit.operators.updates import (
 )
 from airflow_provider_achieveit.sensors.job import AchieveItJobSensor
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from airflow_provider_achieveit.simulator.settings import JobIdForm
 from tests.dag_runs import FinishedRun, run_dag
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -80,6 +83,14 @@ def received(simulator: RunningSimulator) -> list[dict[str, str]]:
 
 def posts(simulator: RunningSimulator) -> int:
     return len([request for request in simulator.world.requests if request.method == "POST"])
+
+
+def metadata() -> bytes:
+    """Return all bytes of Airflow's metadata database."""
+    from airflow import settings
+
+    assert settings.engine is not None
+    return b"".join(path.read_bytes() for path in Path(str(settings.engine.url.database)).parent.glob("airflow.db*"))
 
 
 def assert_adds_up(result: dict[str, Any]) -> None:
@@ -230,14 +241,56 @@ class TestSources:
         canary = "-".join(["canary", "comment"])
         outcome = push(rows=[{**GOOD, "comment": canary}])
         assert outcome.state == "success"
-        from airflow import settings
+        assert b"<1 rows>" in metadata()
+        assert canary.encode() not in metadata()
 
-        assert settings.engine is not None
-        dumped = b"".join(
-            path.read_bytes() for path in Path(str(settings.engine.url.database)).parent.glob("airflow.db*")
+
+class TestValuesArriveAsTheyLeft:
+    BERLIN = ZoneInfo("Europe/Berlin")
+    COMMENT = 'Zürich "quoted", two\nlines ™ 🎯 {{ ds }} \\ end'
+    ROWS: ClassVar = [
+        ("123456789.123456789", date(2026, 1, 5), COMMENT),
+        (Decimal("-0.000000000000000001"), datetime(2026, 1, 6, 23, 30, tzinfo=UTC), None),
+        (2**53 + 1, "2026-01-08T00:30:00+02:00", "None"),
+        (None, "01/09/2026", "nan"),
+        (0.1, datetime(2026, 1, 10, 0, 15, tzinfo=BERLIN), "NULL"),
+    ]
+    ARRIVED: ClassVar = [
+        ("123456789.123456789", "2026-01-05"),
+        ("-0.000000000000000001", "2026-01-07"),
+        ("9007199254740993", "2026-01-07"),
+        (None, "2026-01-09"),
+        ("0.1", "2026-01-10"),
+    ]
+
+    def rows(self) -> list[dict[str, Any]]:
+        item = {"external_id": "acc-third", "status": "AT RISK"}
+        names = ("metric_value", "as_of_date", "comment")
+        rows = [{**item, **dict(zip(names, values, strict=True))} for values in self.ROWS]
+        # An item takes one update a day, and one of them must be of an item without a metric.
+        rows[3]["external_id"] = "launch-mentoring"
+        rows[2]["external_id"] = "pat-nps"
+        return rows
+
+    @pytest.mark.parametrize("body_format", ["csv", "json"])
+    @pytest.mark.parametrize("kind_of_rows", ["list", "dataframe"])
+    def test_awkward_values(self, simulator: RunningSimulator, body_format: str, kind_of_rows: str) -> None:
+        [plan] = simulator.world.plans.values()
+        without_metric = next(item for item in plan.items if not item.fields["hasMetric"])
+        without_metric.external_id = "launch-mentoring"
+        rows = self.rows()
+        outcome = push(
+            rows=rows if kind_of_rows == "list" else pd.DataFrame(rows, dtype=object),
+            format=body_format,
+            timezone="Europe/Berlin",
         )
-        assert b"<1 rows>" in dumped
-        assert canary.encode() not in dumped
+        assert outcome.state == "success", outcome.errors
+        for row, (value, day) in zip(rows, self.ARRIVED, strict=True):
+            history = simulator.world.item(row["external_id"]).history
+            [entry] = [entry for entry in history if entry.as_of_date == day]
+            told = row["comment"] or ""
+            assert (entry.value or None, entry.status) == (value, "At Risk")
+            assert (entry.comment or "") == (told if body_format == "json" else told.replace("\n", " "))
 
 
 class TestDates:
@@ -346,6 +399,13 @@ class TestSending:
         assert "no job id could be read" in str(outcome.error)
         assert posts(simulator) == 1
 
+    @pytest.mark.parametrize("form", [form for form in get_args(JobIdForm) if form != "none"])
+    def test_every_form_of_a_job_id(self, simulator: RunningSimulator, form: JobIdForm) -> None:
+        simulator.world.settings.job_id_form = form
+        outcome = push(rows=[GOOD])
+        assert outcome.state == "success"
+        assert outcome.job_ids == list(simulator.world.jobs)
+
     def test_what_was_queued_is_known_when_a_later_batch_fails(self, simulator: RunningSimulator) -> None:
         simulator.faults.add("status", method="POST", status=400, nth=2)
         outcome = push(rows=[GOOD, {**GOOD, "as_of_date": "2026-01-06"}], batch_size=1)
@@ -372,6 +432,27 @@ class TestSending:
         assert posts(simulator) == 1
         assert "canary-key" not in str(outcome.error)
         assert "canary-key" not in capsys.readouterr().out
+
+    def test_the_key_is_kept_nowhere(
+        self,
+        simulator: RunningSimulator,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """At DEBUG, over the deferred road: not in a log, the metadata database or a batch."""
+        key = "-".join(["kept", "nowhere", "0123456789"])
+        simulator.world.users[key] = simulator.world.users.pop(simulator.api_key)
+        connection = {**json.loads(simulator.connection()), "password": key}
+        monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", json.dumps(connection))
+        simulator.faults.add("status", status=503, headers={"Retry-After": "0"})
+        simulator.faults.add("reset", method="GET")
+        with caplog.at_level(logging.DEBUG):
+            assert push(rows=[GOOD], deferrable=True).state == "success"
+        assert "POST /api/progressupdates" in caplog.text, "the HTTP library's own DEBUG lines are there"
+        assert key not in caplog.text
+        assert key not in capsys.readouterr().out
+        assert key.encode() not in metadata()
 
 
 class TestArguments:
