@@ -167,8 +167,8 @@ def submit_failure(response: ApiResponse, filename: str) -> Failure:
     if response.status in (502, 504) or response.status > 504:
         return Failure(
             FailureKind.UNSURE,
-            f"{what}: HTTP {response.status} came from between us and AchieveIt, the batch may or may not be queued: "
-            f"{response.quote()!r}",
+            f"{what}: HTTP {response.status} came from between us and AchieveIt, the batch may or may not be queued"
+            f"{response.told()}",
             status=response.status,
         )
     return failure(response, what)
@@ -338,7 +338,7 @@ def read_page(response: ApiResponse, plan_id: str) -> Page:
 
 
 def _unreadable(response: ApiResponse, what: str, reason: str) -> Failure:
-    message = f"{what}: the answer (HTTP {response.status}) cannot be read, {reason}: {response.quote()!r}"
+    message = f"{what}: the answer (HTTP {response.status}) cannot be read, {reason}{response.told()}"
     return Failure(FailureKind.UNAVAILABLE, message, status=response.status, retryable=True)
 
 
@@ -368,5 +368,5 @@ def failure(response: ApiResponse, what: str, *, job_id: str | None = None) -> F
         )
     else:
         kind, told = FailureKind.REQUEST, "the request was not understood"
-    message = f"{what}: HTTP {status}, {told}: {response.quote()!r}"
+    message = f"{what}: HTTP {status}, {told}{response.told()}"
     return Failure(kind, message, status, retryable, retry_after, job_id)

@@ -57,6 +57,11 @@ class ApiResponse:
         """Return a header's value by its name in lower case."""
         return self.headers.get(name)
 
+    def told(self) -> str:
+        """Return the body as the end of a message: quoted after a colon, or nothing where there is none."""
+        quoted = self.quote()
+        return f": {quoted!r}" if quoted else ", without a body"
+
     def quote(self) -> str:
         """Return the body for a message: decoded, white space folded, trimmed."""
         text = " ".join(self.body[: 4 * _QUOTED_BODY_CHARS].decode("utf-8", "replace").split())
