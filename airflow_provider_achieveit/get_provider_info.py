@@ -44,7 +44,7 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "AchieveIt",
                 "hook-class-name": "airflow_provider_achieveit.hooks.achieveit.AchieveItHook",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "login", "port"],
+                    "hidden-fields": ["schema", "login"],
                     "relabeling": {"password": "API key", "host": "Base URL"},
                     "placeholders": {"host": "empty: by environment"},
                 },

@@ -20,7 +20,7 @@ from airflow_provider_achieveit.api import contract
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobStatus, UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, unreachable
-from airflow_provider_achieveit.api.http import MAX_REDIRECTS, ApiResponse, safe_redirect
+from airflow_provider_achieveit.api.http import MAX_REDIRECTS, ApiResponse, is_loopback, safe_redirect, without_key
 from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
 
 log = logging.getLogger(__name__)
@@ -43,18 +43,24 @@ class AsyncAchieveItClient:
         self._tls = tls
         # aiohttp's own trust_env would let an entry of .netrc take the place of the key.
         parts = urlsplit(config.base_url)
-        self._proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+        # Nor is this machine itself asked through a proxy, which would see the key, and be believed.
+        direct = is_loopback(parts.hostname) or proxy_bypass(parts.hostname or "")
+        self._proxy = None if direct else getproxies().get(parts.scheme)
 
-    async def job_status(self, kind: UpdateKind, job_id: str) -> JobStatus:
+    async def job_status(self, kind: UpdateKind, job_id: str, patience: float | None = None) -> JobStatus:
         """Ask once for a job's state.
 
+        :param kind: progress or metric updates.
+        :param job_id: the job.
+        :param patience: seconds until the whole answer must be there (default: no limit but the timeout for silence).
         :raises ApiError: no answer, or one that says nothing about the job.
         """
         request = contract.job_status_request(kind, job_id)
         try:
-            response = await self._get(self._config.url(request.path))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiError(unreachable(f"status of job {job_id}", error)) from None
+            async with asyncio.timeout(patience):
+                response = await self._get(self._config.url(request.path))
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise ApiError(unreachable(f"status of job {job_id}", self._config.base_url, error)) from None
         return contract.read_job_status(response, job_id)
 
     async def wait_for_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome:
@@ -62,7 +68,8 @@ class AsyncAchieveItClient:
 
         async def look(job_id: str) -> None:
             try:
-                wait.observe(job_id, await self.job_status(kind, job_id), time.time())
+                status = await self.job_status(kind, job_id, wait.patience(time.time()) or 0.0)
+                wait.observe(job_id, status, time.time())
             except ApiError as error:
                 wait.observe_failure(job_id, error.failure)
 
@@ -87,8 +94,10 @@ class AsyncAchieveItClient:
                         # The code carries the state; of so long a reason the beginning is enough.
                         answer.close()
                         break
-                names = {name.lower(): value for name, value in answer.headers.items()}
-                response = ApiResponse(answer.status, names, bytes(body), url)
+                key = self._config.api_key
+                names = {name.lower(): without_key(value, key) for name, value in answer.headers.items()}
+                told = without_key(body.decode("utf-8", "replace"), key)
+                response = ApiResponse(answer.status, names, told.encode(), url)
             target = safe_redirect(url, response.header("location"))
             if response.status not in (301, 302, 303, 307, 308) or target is None:
                 return response

@@ -8,8 +8,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -24,12 +26,19 @@ from airflow_provider_achieveit.api.http import (
     MAX_RESPONSE_BYTES,
     ApiRequest,
     ApiResponse,
+    is_loopback,
     safe_redirect,
+    without_key,
 )
 from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
 from airflow_provider_achieveit.api.retry import may_repeat, wait_before_repeat
 
 log = logging.getLogger(__name__)
+
+_SLOWEST_ANSWER = 10
+"""So many times the timeout an answer may take as a whole, as long as something comes within each timeout."""
+# requests parses a Location header even where it is not to follow it, and stumbles over odd ones.
+_NO_ANSWER = (requests.RequestException, ValueError)
 
 
 class AchieveItClient:
@@ -79,19 +88,22 @@ class AchieveItClient:
             # arrived would look like one whose answer was lost.
             with self._new_session() as session:
                 response = self._send_body(session, request, filename)
-            if response.status != 200:
+            if not contract.is_taken(response):
                 raise ApiError(contract.submit_failure(response, filename))
             return contract.read_job_id(response)
 
         return str(self._repeating(post))
 
-    def job_status(self, kind: UpdateKind, job_id: str) -> JobStatus:
+    def job_status(self, kind: UpdateKind, job_id: str, patience: float | None = None) -> JobStatus:
         """Ask once for a job's state; the caller's wait decides about asking again.
 
+        :param kind: progress or metric updates.
+        :param job_id: the job.
+        :param patience: seconds until the whole answer must be there, if fewer than the timeout (default: no limit).
         :raises ApiError: no answer, or one that says nothing about the job.
         """
         what = f"status of job {job_id}"
-        return contract.read_job_status(self._get(contract.job_status_request(kind, job_id), what), job_id)
+        return contract.read_job_status(self._get(contract.job_status_request(kind, job_id), what, patience), job_id)
 
     def wait_for_jobs(
         self, kind: UpdateKind, wait: JobWait, sleep: Callable[[float], None] = time.sleep
@@ -126,7 +138,11 @@ class AchieveItClient:
     def _ask(self, kind: UpdateKind, wait: JobWait, job_ids: list[str]) -> None:
         for job_id in job_ids:
             try:
-                wait.observe(job_id, self.job_status(kind, job_id), time.time())
+                # The deadline holds within a round too: many jobs, or a server that hangs, must not stretch it.
+                patience = wait.patience(time.time())
+                if patience is None:
+                    return
+                wait.observe(job_id, self.job_status(kind, job_id, patience), time.time())
             except ApiError as error:
                 wait.observe_failure(job_id, error.failure)
                 if not error.failure.retryable:
@@ -158,9 +174,10 @@ class AchieveItClient:
         return page
 
     def _repeating(self, call: Any) -> Any:
-        return Retrying(
+        attempts = self.config.max_retries + 1
+        repeating = Retrying(
             retry=retry_if_exception(may_repeat),
-            stop=stop_after_attempt(self.config.max_retries + 1),
+            stop=stop_after_attempt(attempts),
             wait=wait_before_repeat,
             before_sleep=lambda state: log.warning(
                 "Attempt %d failed, next in %.1f s: %s",
@@ -169,11 +186,19 @@ class AchieveItClient:
                 state.outcome.exception() if state.outcome else "",
             ),
             reraise=True,
-        )(call)
+        )
+        try:
+            return repeating(call)
+        except ApiError as error:
+            if not error.failure.retryable:
+                raise
+            told = f"{error.failure.message} ({attempts} attempts)"
+            raise ApiError(replace(error.failure, message=told)) from None
 
     def _new_session(self) -> requests.Session:
         session = requests.Session()
-        session.mount("https://", _Tls12Adapter())
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, _Adapter())
         # An auth object rather than a header: requests would put a .netrc entry for the host in a header's place.
         session.auth = self._authorize
         return session
@@ -189,14 +214,15 @@ class AchieveItClient:
         session: requests.Session = self._local.session
         return session
 
-    def _get(self, request: ApiRequest, what: str) -> ApiResponse:
+    def _get(self, request: ApiRequest, what: str, patience: float | None = None) -> ApiResponse:
         """GET, following redirects on the same host only."""
         url, params = self.config.url(request.path), dict(request.params)
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                response = self._send(self._session(), "GET", url, params=params, headers=dict(request.headers))
-            except requests.RequestException as error:
-                raise ApiError(unreachable(what, error)) from None
+                options = {"params": params, "headers": dict(request.headers)}
+                response = self._send(self._session(), "GET", url, patience, **options)
+            except _NO_ANSWER as error:
+                raise ApiError(unreachable(what, self.config.base_url, error)) from None
             target = safe_redirect(response.url, response.header("location"))
             if response.status not in (301, 302, 303, 307, 308) or target is None:
                 return response
@@ -208,10 +234,10 @@ class AchieveItClient:
         body = _Body(request.body or b"")
         try:
             return self._send(session, "POST", self.config.url(request.path), data=body, headers=dict(request.headers))
-        except requests.RequestException as error:
+        except _NO_ANSWER as error:
             what = f"POST of batch {filename}"
             if not body.touched:
-                raise ApiError(unreachable(what, error)) from None
+                raise ApiError(unreachable(what, self.config.base_url, error)) from None
             raise ApiError(
                 Failure(
                     FailureKind.UNSURE,
@@ -220,19 +246,33 @@ class AchieveItClient:
                 )
             ) from None
 
-    def _send(self, session: requests.Session, method: str, url: str, **options: Any) -> ApiResponse:
+    def _send(
+        self, session: requests.Session, method: str, url: str, patience: float | None = None, **options: Any
+    ) -> ApiResponse:
         # ``verify`` is given with each request: requests lets REQUESTS_CA_BUNDLE win over the one of a session.
-        options |= {"timeout": (self.config.connect_timeout, self.config.timeout), "verify": self.config.verify}
+        silence = min(self.config.timeout, patience or self.config.timeout)
+        options |= {"timeout": (min(self.config.connect_timeout, silence), silence), "verify": self.config.verify}
+        # A timeout of requests is one of silence: an answer that drips would go on for ever.
+        end = time.monotonic() + (patience or self.config.timeout * _SLOWEST_ANSWER)
         with session.request(method, url, allow_redirects=False, stream=True, **options) as answer:
             body = bytearray()
             for chunk in answer.iter_content(64 * 1024):
                 body += chunk
+                if time.monotonic() > end:
+                    raise requests.exceptions.ReadTimeout("the answer came too slowly")
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise requests.exceptions.ContentDecodingError(
                         f"the answer is larger than {MAX_RESPONSE_BYTES} bytes"
                     )
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return ApiResponse(answer.status_code, headers, bytes(body), answer.url)
+            return self._response(method, answer, bytes(body))
+
+    def _response(self, method: str, answer: requests.Response, body: bytes) -> ApiResponse:
+        key = self.config.api_key
+        headers = {name.lower(): without_key(value, key) for name, value in answer.headers.items()}
+        if method != "GET" or answer.status_code != 200:
+            # Such a body is quoted in messages; a page of plan items is data and stays as it is.
+            body = without_key(body.decode("utf-8", "surrogateescape"), key).encode("utf-8", "surrogateescape")
+        return ApiResponse(answer.status_code, headers, body, answer.url)
 
 
 class _Body(io.BytesIO):
@@ -249,8 +289,14 @@ class _Body(io.BytesIO):
         return super().read(size)
 
 
-class _Tls12Adapter(HTTPAdapter):
-    """HTTPS with TLS 1.2 at least, as AchieveIt demands."""
+class _Adapter(HTTPAdapter):
+    """TLS 1.2 at least, as AchieveIt demands, and no proxy for this machine itself."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
+        # With plain http, which is allowed for loopback hosts only, a proxy would see the key, and be believed.
+        if is_loopback(urlsplit(request.url or "").hostname):
+            options["proxies"] = {}
+        return super().send(request, **options)

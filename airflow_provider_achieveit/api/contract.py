@@ -105,7 +105,7 @@ CONTENT_TYPES = {
 
 def submit_request(kind: UpdateKind, filename: str, body: bytes) -> ApiRequest:
     """Return the POST that queues one batch; the body format is told by the filename's extension."""
-    body_format = BodyFormat(filename.rpartition(".")[2])
+    body_format = BodyFormat(filename.rpartition(".")[2].lower())
     return ApiRequest(
         method="POST",
         path=f"{_ENDPOINTS[kind]}/{quote(filename, safe='')}",
@@ -114,14 +114,23 @@ def submit_request(kind: UpdateKind, filename: str, body: bytes) -> ApiRequest:
     )
 
 
+def is_taken(response: ApiResponse) -> bool:
+    """Tell whether an answer to a submit says that the batch was taken.
+
+    The documents say 200. Another 2xx certainly says nothing else, and taking it for a refusal would send twice.
+    """
+    return 200 <= response.status < 300
+
+
 _JOB_ID_KEYS = ("jobid", "id", "job", "uniqueidentifier")
 
 
 def read_job_id(response: ApiResponse) -> str:
-    """Return the job id of a 200 answer to a submit.
+    """Return the job id of the answer to a submit that was taken.
 
     The documents promise an id but not the form of the body: plain text, a JSON string and a JSON object that holds
-    the id (``jobId``, ``id``, ``jobID``, ``job_id``; a number counts too) are understood.
+    the id (``jobId``, ``id``, ``jobID``, ``job_id``; a number counts too) are understood. A text that is no member of
+    an object must have a digit in it: "OK" and "queued" are no ids.
 
     :raises ApiError: no job id can be read (unsure: the batch is queued, but nobody can ask about it).
     """
@@ -131,7 +140,8 @@ def read_job_id(response: ApiResponse) -> str:
         raise ApiError(
             Failure(
                 FailureKind.UNSURE,
-                f"AchieveIt answered 200 (queued) but no job id could be read from its answer: {response.quote()!r}. "
+                f"AchieveIt answered {response.status} (queued) but no job id could be read from its answer: "
+                f"{response.quote()!r}. "
                 "The batch is probably being applied; look at the plan's history before sending it again.",
                 status=response.status,
             )
@@ -145,6 +155,7 @@ def _job_id_in(text: str) -> str | None:
     except ValueError:
         # Plain text. Markup and sentences are not ids.
         value = text
+    labelled = isinstance(value, Mapping)
     if isinstance(value, Mapping):
         by_key = {str(key).lower().replace("_", ""): entry for key, entry in value.items()}
         value = next((by_key[key] for key in _JOB_ID_KEYS if by_key.get(key)), None)
@@ -154,11 +165,12 @@ def _job_id_in(text: str) -> str | None:
         return None
     candidate = value.strip()
     printable = candidate.isprintable() and not any(char.isspace() or char in "<>{}[]" for char in candidate)
-    return candidate if candidate and printable and len(candidate) <= 200 else None
+    plausible = labelled or any(char.isdigit() for char in candidate)
+    return candidate if candidate and printable and plausible and len(candidate) <= 200 else None
 
 
 def submit_failure(response: ApiResponse, filename: str) -> Failure:
-    """Say what any answer but 200 to a submit means.
+    """Say what an answer to a submit means that was not taken.
 
     500 ("failed to be queued"), 429 and 503 say that the batch was not taken; other 5xx come from something in front of
     AchieveIt and leave it open, so they are *unsure*.
@@ -167,8 +179,7 @@ def submit_failure(response: ApiResponse, filename: str) -> Failure:
     if response.status in (502, 504) or response.status > 504:
         return Failure(
             FailureKind.UNSURE,
-            f"{what}: HTTP {response.status} came from between us and AchieveIt, the batch may or may not be queued"
-            f"{response.told()}",
+            f"{what}: {response.told()} came from between us and AchieveIt; the batch may or may not be queued",
             status=response.status,
         )
     return failure(response, what)
@@ -326,9 +337,9 @@ def read_page(response: ApiResponse, plan_id: str) -> Page:
     import msgspec
 
     try:
-        body = msgspec.json.Decoder(float_hook=Decimal).decode(response.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError(_unreadable(response, what, str(error))) from None
+        body = msgspec.json.Decoder(float_hook=Decimal).decode(response.body.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise ApiError(_unreadable(response, what, f"{type(error).__name__}: {error}")) from None
     if not isinstance(body, dict):
         raise ApiError(_unreadable(response, what, "not a JSON object"))
     items, total = body.get("items"), body.get("totalCount")
@@ -338,7 +349,7 @@ def read_page(response: ApiResponse, plan_id: str) -> Page:
 
 
 def _unreadable(response: ApiResponse, what: str, reason: str) -> Failure:
-    message = f"{what}: the answer (HTTP {response.status}) cannot be read, {reason}{response.told()}"
+    message = f"{what}: the answer cannot be read, {reason}: {response.told()}"
     return Failure(FailureKind.UNAVAILABLE, message, status=response.status, retryable=True)
 
 
@@ -368,5 +379,5 @@ def failure(response: ApiResponse, what: str, *, job_id: str | None = None) -> F
         )
     else:
         kind, told = FailureKind.REQUEST, "the request was not understood"
-    message = f"{what}: HTTP {status}, {told}{response.told()}"
+    message = f"{what}: {response.told()}; {told}"
     return Failure(kind, message, status, retryable, retry_after, job_id)

@@ -75,10 +75,11 @@ class ApiError(Exception):
         self.failure = failure
 
 
-def unreachable(what: str, error: BaseException) -> Failure:
+def unreachable(what: str, host: str, error: BaseException) -> Failure:
     """Say what it means that no answer came to a request that may be repeated.
 
     :param what: what was asked, for the message.
+    :param host: base URL of the server.
     :param error: the HTTP library's error.
     """
     told = innermost(error)
@@ -86,10 +87,14 @@ def unreachable(what: str, error: BaseException) -> Failure:
         # No repeat mends this; the person who set up the connection does.
         return Failure(
             FailureKind.REQUEST,
-            f"{what}: the server's certificate is not trusted ({told}); set the connection's extra field verify to "
+            f"{what}: the certificate of {host} is not trusted ({told}); set the connection's extra field verify to "
             "the path of the CA file",
         )
-    return Failure(FailureKind.UNAVAILABLE, f"{what}: AchieveIt cannot be reached ({told})", retryable=True)
+    return Failure(
+        FailureKind.UNAVAILABLE,
+        f"{what}: {host} cannot be reached ({told}); check the connection's host, the network and the proxy",
+        retryable=True,
+    )
 
 
 def innermost(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 MAX_RETRY_AFTER = 300.0
 """Seconds: a longer Retry-After is taken as this, so that a broken proxy cannot park a task for a day."""
@@ -18,6 +18,7 @@ MAX_REDIRECTS = 3
 MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 """An answer larger than this is refused: 1,500 items with 100 kB of text each still fit."""
 _QUOTED_BODY_CHARS = 500
+_SHORTEST_KEY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,9 @@ class ApiResponse:
         return self.headers.get(name)
 
     def told(self) -> str:
-        """Return the body as the end of a message: quoted after a colon, or nothing where there is none."""
+        """Return code and body for a message: ``HTTP 503 'try later'``, or the code alone where there is no body."""
         quoted = self.quote()
-        return f": {quoted!r}" if quoted else ", without a body"
+        return f"HTTP {self.status} {quoted!r}" if quoted else f"HTTP {self.status}"
 
     def quote(self) -> str:
         """Return the body for a message: decoded, white space folded, trimmed."""
@@ -68,6 +69,15 @@ class ApiResponse:
         if len(text) > _QUOTED_BODY_CHARS:
             return text[:_QUOTED_BODY_CHARS] + "…"
         return text
+
+
+def without_key(text: str, api_key: str) -> str:
+    """Return text of an answer without the key: servers and proxies may quote the request they did not like.
+
+    :param text: what came.
+    :param api_key: the key; one too short to be a key is left alone, it would be found in innocent words.
+    """
+    return text.replace(api_key, "***") if len(api_key) >= _SHORTEST_KEY else text
 
 
 def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
@@ -84,7 +94,7 @@ def retry_after_seconds(value: str | None, now: datetime | None = None) -> float
         return min(float(text), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -106,20 +116,25 @@ def is_loopback(host: str | None) -> bool:
 def safe_redirect(requested: str, location: str | None) -> str | None:
     """Return the address a GET may follow, or None where the key must not travel.
 
-    Only the same host and port may see the key, and only a step up (http to https) or none in the scheme.
+    Only the same host and port may see the key, and only a step up (http to https) or none in the scheme. Libraries
+    read odd addresses differently (a backslash, say), so the target is put together anew from the host that was asked.
 
     :param requested: the address that answered with a redirect.
     :param location: its Location header.
     """
-    if not location:
+    if not location or not location.isprintable() or any(char in location for char in " \\@"):
         return None
-    target = urljoin(requested, location)
     try:
-        old, new = urlsplit(requested), urlsplit(target)
+        old, new = urlsplit(requested), urlsplit(urljoin(requested, location))
         upgraded = (old.scheme, new.scheme) == ("http", "https")
-        same_place = old.hostname == new.hostname and (upgraded or old.port == new.port)
+        same_place = old.hostname == new.hostname and (upgraded or _port(old) == _port(new))
     except ValueError:
         return None
     if not same_place or not (upgraded or old.scheme == new.scheme):
         return None
-    return target
+    host = new.netloc if upgraded else old.netloc
+    return urlunsplit((new.scheme, host, new.path, new.query, ""))
+
+
+def _port(parts: SplitResult) -> int | None:
+    return parts.port or {"https": 443, "http": 80}.get(parts.scheme)

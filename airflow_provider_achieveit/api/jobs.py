@@ -23,6 +23,7 @@ REPORT_INTERVAL = 60.0
 _FAILURES_TOLD = 20
 _JITTER = 0.1
 _SHORTEST_DELAY = 0.05
+_SHORTEST_LOOK = 1.0
 
 
 class JobEnd(StrEnum):
@@ -72,6 +73,8 @@ class JobResult:
             JobEnd.TIMEOUT: "not ended at the deadline; AchieveIt may still apply it",
         }[self.end]
         reason = f": {self.reason}" if self.reason else ", without saying why"
+        if self.end is JobEnd.REFUSED and self.reason:
+            reason += " (rows are counted within the batch)"
         if self.end is JobEnd.TIMEOUT:
             reason = f" ({self.reason})" if self.reason else ""
         return Failure(
@@ -95,8 +98,6 @@ class WaitOutcome:
 
         :param names: what each job stands for in the message, such as the batch's filename (default: nothing).
         """
-        if self.failure:
-            return self.failure
         names = names or {}
         failures = [
             failure
@@ -104,14 +105,18 @@ class WaitOutcome:
             if (failure := result.failure(job, f"batch {names[job]}" if job in names else "batch"))
         ]
         if not failures:
-            return None
-        # The gravest decides: where one batch was refused, a retry of the task cannot end well.
-        worst = min(failures, key=lambda failure: _GRAVEST_FIRST.index(failure.kind))
+            return self.failure
+        # What ended the wait comes first. Else the gravest decides: where one batch was refused, a retry of the task
+        # cannot end well.
+        worst = self.failure or min(failures, key=lambda failure: _GRAVEST_FIRST.index(failure.kind))
         told = [failure.message for failure in failures[:_FAILURES_TOLD]]
         if len(failures) > _FAILURES_TOLD:
             told.append(f"and {len(failures) - _FAILURES_TOLD} more")
         applied = len(self.results) - len(failures)
-        message = f"{len(failures)} of {len(self.results)} jobs not applied ({applied} applied):\n" + "\n".join(told)
+        ended = f"{self.failure.message}\n" if self.failure else ""
+        message = f"{ended}{len(failures)} of {len(self.results)} jobs not applied ({applied} applied):\n" + "\n".join(
+            told
+        )
         return replace(worst, message=message)
 
     def to_json(self) -> dict[str, Any]:
@@ -150,6 +155,7 @@ class JobWait:
         self._failure: Failure | None = None
         self._retry_after = 0.0
         self._reported = now
+        self._looked = False
 
     @property
     def pending(self) -> list[str]:
@@ -173,8 +179,10 @@ class JobWait:
             self._results[job_id] = JobResult(JobEnd.REFUSED, status.reason)
         elif status.state is JobState.FAILED and self._failed_answers[job_id] >= FAILED_ANSWERS:
             self._results[job_id] = JobResult(JobEnd.FAILED, status.reason)
-        elif status.state is JobState.MISSING and now - self._started >= MISSING_GRACE:
-            self._results[job_id] = JobResult(JobEnd.UNKNOWN, status.reason)
+        elif status.state is JobState.MISSING:
+            self._last_trouble[job_id] = "404 so far: is this a job of AchieveIt, and of this kind of updates?"
+            if now - self._started >= MISSING_GRACE:
+                self._results[job_id] = JobResult(JobEnd.UNKNOWN, status.reason)
 
     def observe_failure(self, job_id: str, failure: Failure) -> None:
         """Take in that no state could be had: a passing fault goes on, anything else ends the wait for all jobs."""
@@ -184,6 +192,17 @@ class JobWait:
         self._failed_answers[job_id] = 0
         self._last_trouble[job_id] = failure.message
         self._retry_after = max(self._retry_after, failure.retry_after or 0.0)
+
+    def patience(self, now: float) -> float | None:
+        """Return the seconds that the next look may take, at least a moment; None if the deadline is there.
+
+        The first look is never left out: a wait that begins too late still tells what it finds.
+        """
+        left = self.deadline - now
+        if left <= 0 and self._looked:
+            return None
+        self._looked = True
+        return max(left, _SHORTEST_LOOK)
 
     def next_delay(self, now: float) -> float:
         """End a round: return the seconds to sleep before the next one.

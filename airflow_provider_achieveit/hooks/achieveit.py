@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
-from airflow_provider_achieveit.api.contract import MAX_TAKE, BodyFormat, JobStatus, UpdateKind
+from airflow_provider_achieveit.api.contract import MAX_TAKE, BodyFormat, JobState, JobStatus, UpdateKind
 from airflow_provider_achieveit.exceptions import (
     AchieveItError,
     AchieveItRequestError,
@@ -53,7 +53,12 @@ class AchieveItHook(BaseHook):
         """
         from airflow_provider_achieveit.api.client import AchieveItClient
 
-        connection = self.get_connection(self.achieveit_conn_id)
+        try:
+            connection = self.get_connection(self.achieveit_conn_id)
+        except AirflowNotFoundException as error:
+            raise AchieveItRequestError(
+                f"There is no connection {self.achieveit_conn_id!r}: make one of type achieveit ({error})"
+            ) from None
         config = self._config(connection, connection.extra_dejson)
         # Not every Airflow masks the password of a connection that comes from the environment.
         mask_secret(config.api_key)
@@ -194,7 +199,7 @@ class AchieveItHook(BaseHook):
         """Tell what works: reachable, key accepted, plan readable. Read-only; one or two requests.
 
         The API has no call that only checks a key. With the extra field ``plan_id`` one item of that plan is read;
-        without it a job that cannot exist is asked for, and any answer but 401 and 403 shows the key was accepted.
+        without it a job that cannot exist is asked for: an answer of the API but 401 and 403 did not refuse the key.
         """
         try:
             extra = self.get_connection(self.achieveit_conn_id).extra_dejson
@@ -205,7 +210,9 @@ class AchieveItHook(BaseHook):
                 if plan_id:
                     page = client.fetch_plan_page(plan_id, skip=0, take=1, sort_key="sequenceId")
                     return True, f"The key was accepted; plan {plan_id} is readable and has {page.total_count} items."
-                client.job_status(UpdateKind.PROGRESS, "00000000-0000-0000-0000-000000000000")
+                status = client.job_status(UpdateKind.PROGRESS, "00000000-0000-0000-0000-000000000000")
+                if status.state is JobState.FAILED:
+                    return False, f"{client.config.base_url} answered HTTP 500 {status.reason!r}"
                 return True, "AchieveIt answered and did not refuse the key. Set plan_id to test reading a plan too."
         except AchieveItError as error:
             return False, str(error)

@@ -55,10 +55,11 @@ def _base_url(host: str | None, port: int | None, environment: str) -> str:
             ) from None
     url = host.strip() if "://" in host else f"https://{host.strip()}"
     url = url.rstrip("/")
-    authority = url.partition("://")[2].partition("/")[0]
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
     if port and ":" not in authority.rpartition("]")[2]:
-        url = url.replace(authority, f"{authority}:{port}", 1)
-    return url
+        authority = f"{authority}:{port}"
+    return f"{scheme}://{authority}{slash}{path}"
 
 
 def _verify(value: Any) -> bool | str:

@@ -149,3 +149,37 @@ async def test_netrc_does_not_replace_the_key(
     job = submit(simulator)
     async with shared_client(config_of(simulator)) as client:
         await client.job_status(UpdateKind.PROGRESS, job)
+
+
+async def test_no_proxy_to_this_machine(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    job = submit(simulator)
+    async with shared_client(config_of(simulator)) as client:
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job))
+    assert outcome.results[job].end is JobEnd.APPLIED
+
+
+async def test_a_server_that_hangs_does_not_outlive_the_deadline(simulator: RunningSimulator) -> None:
+    simulator.faults.add("delay", seconds=30, times=None)
+    began = time.time()
+    async with shared_client(config_of(simulator)) as client:
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j", seconds=0.5))
+    assert time.time() - began < 10
+    assert outcome.results["j"].end is JobEnd.TIMEOUT
+
+
+@pytest.mark.parametrize("location", [r"http://127.0.0.1:9\\@{host}/x", "http://u:p@{host}/x", "http://[bad"])
+async def test_an_odd_redirect_is_an_error_not_a_crash(simulator: RunningSimulator, location: str) -> None:
+    simulator.faults.add("redirect", location=location.format(host=simulator.url.partition("://")[2]), times=None)
+    async with shared_client(config_of(simulator)) as client:
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j", seconds=1))
+    assert outcome.failure is not None or outcome.results["j"].end is JobEnd.TIMEOUT
+
+
+async def test_the_key_is_cut_out_of_what_the_server_repeats(simulator: RunningSimulator) -> None:
+    simulator.faults.add("status", status=403, body=f"not you, {simulator.api_key}", times=None)
+    async with shared_client(config_of(simulator)) as client:
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
+    assert outcome.failure is not None
+    assert "not you, ***" in outcome.failure.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobState, UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
+from airflow_provider_achieveit.api.jobs import JobEnd, JobWait
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 
 KEY = "canary-key-1234567890"
@@ -151,9 +153,9 @@ class TestTls:
         assert not tls_simulator.world.requests
 
     def test_tls_below_1_2_is_refused(self) -> None:
-        from airflow_provider_achieveit.api.client import _Tls12Adapter
+        from airflow_provider_achieveit.api.client import _Adapter
 
-        options = _Tls12Adapter().poolmanager.connection_pool_kw
+        options = _Adapter().poolmanager.connection_pool_kw
         assert options["ssl_minimum_version"].name == "TLSv1_2"
 
 
@@ -236,6 +238,61 @@ class TestPlanPage:
         requests_mock.get("https://h/exports/plans/p", content=b"x" * 5000)
         with AchieveItClient(ClientConfig("https://h", KEY, max_retries=0)) as client:
             assert "larger than 1000 bytes" in failing(lambda: self.fetch(client, "p")).message
+
+
+class TestWhereTheKeyGoes:
+    def test_not_through_a_proxy_to_this_machine(
+        self, client: AchieveItClient, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with misbehaving(lambda connection: connection.close()) as (port, seen):
+            monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+            client.submit(UpdateKind.PROGRESS, "a.csv", BODY)
+            assert client.job_status(UpdateKind.PROGRESS, simulator.world.batches[0].job_id)
+        assert seen["connections"] == 0
+
+    @pytest.mark.parametrize("location", [r"http://127.0.0.1:{port}\\@{host}/x", "http://127.0.0.1:{port}@{host}/x"])
+    def test_not_to_a_host_hidden_in_a_redirect(
+        self, client: AchieveItClient, simulator: RunningSimulator, location: str
+    ) -> None:
+        host = simulator.url.partition("://")[2]
+        with misbehaving(lambda connection: connection.close()) as (port, seen):
+            simulator.faults.add("redirect", location=location.format(port=port, host=host))
+            assert failing(lambda: client.job_status(UpdateKind.PROGRESS, "j")).kind is FailureKind.REQUEST
+        assert seen["connections"] == 0
+
+    @pytest.mark.parametrize("status", [200, 400, 401, 404, 503])
+    def test_not_into_a_message_when_the_server_repeats_it(self, simulator: RunningSimulator, status: int) -> None:
+        simulator.faults.add("status", status=status, body=f"refused API-KEY {KEY} <>", times=None)
+        with client_for(simulator.url, max_retries=0) as client:
+            assert "API-KEY ***" in failing(lambda: client.submit(UpdateKind.PROGRESS, "a.csv", BODY)).message
+            if status in (401, 503):
+                assert "API-KEY ***" in failing(lambda: client.job_status(UpdateKind.PROGRESS, "j")).message
+
+
+class TestPatience:
+    def drip(self, connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            time.sleep(0.1)
+            connection.sendall(b"x")
+
+    def test_an_answer_that_drips_does_not_outlive_the_deadline(self) -> None:
+        with misbehaving(self.drip) as (port, _), client_for(f"http://127.0.0.1:{port}", timeout=5) as client:
+            now = time.time()
+            wait = JobWait(["a", "b", "c"], poll_interval=0.1, deadline=now + 1, now=now)
+            outcome = client.wait_for_jobs(UpdateKind.PROGRESS, wait)
+            assert time.time() - now < 5
+        assert {result.end for result in outcome.results.values()} == {JobEnd.TIMEOUT}
+
+    def test_many_jobs_do_not_stretch_the_deadline(self, simulator: RunningSimulator) -> None:
+        simulator.faults.add("delay", seconds=0.2, times=None)
+        with AchieveItClient(ClientConfig(simulator.url, simulator.api_key, allow_http=True)) as client:
+            now = time.time()
+            wait = JobWait(map(str, range(100)), poll_interval=0.1, deadline=now + 0.5, now=now)
+            client.wait_for_jobs(UpdateKind.PROGRESS, wait)
+        assert len(simulator.world.requests) < 10
 
 
 @contextmanager

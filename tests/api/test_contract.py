@@ -76,7 +76,7 @@ class TestSubmitting:
         assert contract.read_job_id(answer(200, '{"jobId": 4711}')) == "4711"
 
     @pytest.mark.parametrize(
-        "body", ["", "  ", "{}", "[]", "null", "true", "<html>It works</html>", "your file was queued", '{"jobId": ""}']
+        "body", ["", "  ", "OK", '"queued"', "{}", "[]", "null", "true", "<html>It works</html>", "your file was queued", '{"jobId": ""}']
     )
     def test_an_answer_without_a_job_id_is_quoted(self, body: str) -> None:
         with pytest.raises(ApiError) as caught:
@@ -84,6 +84,13 @@ class TestSubmitting:
         assert caught.value.failure.kind is FailureKind.UNSURE
         assert caught.value.failure.status == 200
         assert repr(" ".join(body.split())) in str(caught.value)
+
+    def test_a_text_in_a_labelled_member_needs_no_digit(self) -> None:
+        assert contract.read_job_id(answer(200, '{"jobId": "first"}')) == "first"
+
+    @pytest.mark.parametrize(("status", "taken"), [(200, True), (201, True), (202, True), (204, True), (303, False)])
+    def test_every_2xx_says_taken(self, status: int, taken: bool) -> None:
+        assert contract.is_taken(answer(status)) is taken
 
     def test_a_long_answer_is_trimmed(self) -> None:
         with pytest.raises(ApiError) as caught:
@@ -173,6 +180,14 @@ class TestExporting:
         with pytest.raises(ApiError, match="this key's user may not see plan p-17") as caught:
             contract.read_page(answer(403), "p-17")
         assert caught.value.failure.kind is FailureKind.FORBIDDEN
+
+    def test_a_byte_order_mark_is_no_harm(self) -> None:
+        assert contract.read_page(answer(200, '\ufeff{"items":[],"totalCount":0}'), "p").total_count == 0
+
+    @pytest.mark.parametrize("value", ["1e99999999999999999999", "[" * 100_000])
+    def test_odd_json_is_no_crash(self, value: str) -> None:
+        with pytest.raises(ApiError):
+            contract.read_page(answer(200, f'{{"items":[{{"a":{value}}}],"totalCount":1}}'), "p")
 
     @pytest.mark.parametrize(
         "body",

@@ -21,6 +21,7 @@ NOW = datetime(2026, 1, 5, 12, 0, 0, tzinfo=UTC)
         ("Mon, 05 Jan 2026 11:00:00 GMT", 0),
         ("Tue, 06 Jan 2026 12:00:00 GMT", MAX_RETRY_AFTER),
         ("-5", None),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999999999", None),
         ("1.5", None),
         ("soon", None),
         ("²", None),
@@ -59,12 +60,23 @@ def test_not_loopback(host: str | None) -> None:
         ("//evil.example/c", None),
         ("https://h.example:444@evil.example/c", None),
         ("https://h.example:99999/c", None),
+        ("https://evil.example\\@h.example:444/c", None),
+        ("https://evil.example\\.h.example:444/c", None),
+        ("/\\evil.example/c", None),
+        ("https://user@h.example:444/c", None),
+        ("http://[bad", None),
+        ("/c d", None),
+        ("/c\r\nX-Evil: 1", None),
         ("", None),
         (None, None),
     ],
 )
 def test_the_key_stays_on_its_host(location: str | None, target: str | None) -> None:
     assert safe_redirect("https://h.example:444/a", location) == target
+
+
+def test_a_default_port_is_the_same_place() -> None:
+    assert safe_redirect("https://h.example:443/a", "https://h.example/b") == "https://h.example:443/b"
 
 
 def test_a_step_up_to_https_is_followed() -> None:

@@ -137,7 +137,8 @@ class TestCombinedFailure:
         failure = self.outcome(JobEnd.APPLIED, JobEnd.REFUSED).combined_failure({"j1": "b2.csv"})
         assert failure is not None
         assert failure.message == (
-            "1 of 2 jobs not applied (1 applied):\nbatch b2.csv, job j1: AchieveIt refused the data (400): because"
+            "1 of 2 jobs not applied (1 applied):\nbatch b2.csv, job j1: AchieveIt refused the data (400): because "
+            "(rows are counted within the batch)"
         )
 
     def test_many_are_counted(self) -> None:

@@ -29,6 +29,7 @@ def config(host: str | None = None, port: int | None = None, key: str | None = "
         ({"host": "https://h.example:1/", "port": 8443}, "https://h.example:1"),
         ({"host": "https://h.example/base/", "port": 8443}, "https://h.example:8443/base"),
         ({"host": "https://[::1]", "port": 8443}, "https://[::1]:8443"),
+        ({"host": "https", "port": 8443}, "https://https:8443"),
         ({"host": "http://localhost:8400", "allow_http": "true"}, "http://localhost:8400"),
         ({"host": "http://127.0.0.1:8400", "allow_http": True}, "http://127.0.0.1:8400"),
     ],
