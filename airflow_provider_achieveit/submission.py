@@ -17,9 +17,13 @@ from typing import Any, Protocol
 
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
-from airflow_provider_achieveit.api.jobs import JobEnd, WaitOutcome
+from airflow_provider_achieveit.api.jobs import JobEnd, JobWait, WaitOutcome
 
 log = logging.getLogger(__name__)
+
+_LOOK_PAUSE = 2.0
+_LONGEST_LOOK = 60.0
+"""Seconds: how often and how long a look at an earlier job is repeated where it needs to be confirmed."""
 
 BATCHES_TOLD = 20
 """Batches that a task's result lists; the others are only counted, so that the XCom stays under 8 kB."""
@@ -170,6 +174,8 @@ def decide(record: BatchRecord | None, *, resubmit_always: bool, generation: int
 class _Client(Protocol):
     def submit(self, kind: UpdateKind, filename: str, body: bytes) -> str: ...
 
+    def look_at_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome: ...
+
 
 class Submission:
     """Sends the batches of one task and keeps account of them.
@@ -208,11 +214,15 @@ class Submission:
         """
         record = self._store.get(batch.sha256)
         decision = decide(record, resubmit_always=self._resubmit_always, generation=self._generation)
+        if record and decision is Decision.REATTACH and record.generation != self._generation:
+            # The task was cleared, perhaps long after: its job may have ended without anybody writing it down.
+            record = self._looked_up(record)
+            decision = decide(record, resubmit_always=False, generation=self._generation)
         if record and decision is Decision.SKIP:
             log.info("Batch %s was applied as job %s: not sent again", batch.filename, record.job_id)
             return replace(batch, state=BatchState.APPLIED, job_id=record.job_id, unchanged=True)
         if record and decision is Decision.REATTACH:
-            log.info("Batch %s is queued as job %s: waiting for it, not sent again", batch.filename, record.job_id)
+            log.info("Batch %s is queued as job %s: not sent again", batch.filename, record.job_id)
             return replace(batch, state=BatchState.QUEUED, job_id=record.job_id)
         if record and decision is Decision.UNSURE:
             when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record.at))
@@ -221,6 +231,14 @@ class Submission:
                 raise ApiError(self._unsure(batch, reason))
             log.warning("Batch %s: %s; sending it again (on_unsure='resubmit')", batch.filename, reason)
         return self._send(batch, body)
+
+    def _looked_up(self, record: BatchRecord) -> BatchRecord:
+        """Return the record of a queued batch with the state its job has by now."""
+        job_id = record.job_id or ""
+        now = time.time()
+        wait = JobWait([job_id], poll_interval=_LOOK_PAUSE, deadline=now + _LONGEST_LOOK, now=now)
+        result = self._client.look_at_jobs(self._kind, wait).results.get(job_id)
+        return replace(record, state=_STATE_AT_END[result.end]) if result else record
 
     def _send(self, batch: SubmittedBatch, body: bytes) -> SubmittedBatch:
         self._store.put(batch.sha256, _record(BatchState.SENDING, self._generation))
@@ -252,10 +270,29 @@ class Submission:
         return Failure(
             FailureKind.UNSURE,
             f"Nobody can tell whether batch {batch.filename} ({batch.rows} rows, sha256 {batch.sha256}) is queued: "
-            f"{reason}. Look in AchieveIt at the history of the items it updates. If the updates are there, mark this "
-            "task as success; if not, clear it with on_unsure='resubmit' (or resubmit='always').",
+            f"{reason}",
             status=status,
         )
+
+
+def unsure_failure(failures: Sequence[Failure], *, known: int, not_sent: int) -> Failure:
+    """Return the one failure of a task with batches of which nobody knows whether they are queued.
+
+    :param failures: of each such batch.
+    :param known: how many other batches are queued or applied.
+    :param not_sent: how many were not sent at all.
+    """
+    told = [failure.message for failure in failures]
+    told.append(f"{known} other batches are queued or applied, {not_sent} were not sent.")
+    told.append("Look in AchieveIt at the history of the items the unsure ones update.")
+    if not_sent:
+        told.append(
+            "If the updates are not there, clear this task with on_unsure='resubmit': it sends these and the rest. If "
+            "they are there, that would apply them twice; send the rest by a task of its own."
+        )
+    else:
+        told.append("If the updates are there, mark this task as success; if not, clear it with on_unsure='resubmit'.")
+    return replace(failures[0], message="\n".join(told))
 
 
 def settle(

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
-from airflow_provider_achieveit.api.jobs import JobEnd, JobResult, WaitOutcome
+from airflow_provider_achieveit.api.jobs import JobEnd, JobResult, JobWait, WaitOutcome
 from airflow_provider_achieveit.submission import (
     BATCHES_TOLD,
     BatchRecord,
@@ -22,6 +22,7 @@ from airflow_provider_achieveit.submission import (
     decide,
     settle,
     summarize,
+    unsure_failure,
 )
 
 BATCH = SubmittedBatch("d.t.r.b0001.csv", rows=3, sha256="ab" * 32)
@@ -50,6 +51,13 @@ class Server:
         self.store = store
         self.answers = list(answers) or ["job-1"]
         self.known: list[BatchRecord | None] = []
+        self.looked: list[str] = []
+        self.job_end: JobEnd | None = None
+
+    def look_at_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome:
+        [job_id] = wait.pending
+        self.looked.append(job_id)
+        return WaitOutcome({job_id: JobResult(self.job_end)} if self.job_end else {})
 
     def submit(self, kind: UpdateKind, filename: str, body: bytes) -> str:
         self.known.append(self.store.get(BATCH.sha256))
@@ -111,6 +119,36 @@ def test_a_queued_batch_is_awaited() -> None:
     assert server.known == []
 
 
+@pytest.mark.parametrize(
+    ("end", "sent", "unchanged"),
+    [(None, 0, False), (JobEnd.APPLIED, 0, True), (JobEnd.REFUSED, 1, False), (JobEnd.FAILED, 1, False)],
+)
+def test_a_cleared_task_looks_at_the_job_nobody_waited_for(end: JobEnd | None, sent: int, unchanged: bool) -> None:
+    store = store_with(BatchState.QUEUED, "job-0", generation=0)
+    server = Server(store)
+    server.job_end = end
+    batch = submit(store, server, generation=2)
+    assert server.looked == ["job-0"]
+    assert (len(server.known), batch.unchanged) == (sent, unchanged)
+    assert batch.job_id == ("job-1" if sent else "job-0")
+
+
+def test_a_retry_does_not_look_before_it_waits() -> None:
+    store = store_with(BatchState.QUEUED, "job-0", generation=1)
+    server = Server(store)
+    submit(store, server, generation=1)
+    assert server.looked == []
+
+
+def test_the_advice_fits_what_was_not_sent() -> None:
+    whole = unsure_failure([UNSURE], known=2, not_sent=0)
+    assert whole.kind is FailureKind.UNSURE
+    assert "mark this task as success" in whole.message
+    part = unsure_failure([UNSURE, UNSURE], known=0, not_sent=3)
+    assert "mark this task as success" not in part.message
+    assert "3 were not sent" in part.message
+
+
 def test_an_applied_batch_is_left_alone() -> None:
     store = store_with(BatchState.APPLIED, "job-0")
     server = Server(store)
@@ -123,7 +161,7 @@ def test_an_interrupted_send_is_unsure_and_says_how_to_go_on() -> None:
     server = Server(store)
     with pytest.raises(ApiError) as caught:
         submit(store, server)
-    for told in (BATCH.filename, BATCH.sha256, "3 rows", "1970-01-01 00:00:00 UTC", "on_unsure='resubmit'"):
+    for told in (BATCH.filename, BATCH.sha256, "3 rows", "1970-01-01 00:00:00 UTC"):
         assert told in str(caught.value)
     assert server.known == []
 

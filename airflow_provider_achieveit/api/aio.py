@@ -67,9 +67,11 @@ class AsyncAchieveItClient:
         """Ask about the jobs of a wait, round by round, until it is over."""
 
         async def look(job_id: str) -> None:
+            patience = wait.patience(time.time())
+            if patience is None:
+                return
             try:
-                status = await self.job_status(kind, job_id, wait.patience(time.time()) or 0.0)
-                wait.observe(job_id, status, time.time())
+                wait.observe(job_id, await self.job_status(kind, job_id, patience), time.time())
             except ApiError as error:
                 wait.observe_failure(job_id, error.failure)
 

@@ -103,5 +103,6 @@ def innermost(error: BaseException) -> str:
     while id(cause) not in seen:
         seen.add(id(cause))
         held = (getattr(cause, "reason", None), *cause.args, cause.__cause__)
-        cause = next((nested for nested in held if isinstance(nested, BaseException)), cause)
+        # A cancellation is how a timeout is done, not why.
+        cause = next((nested for nested in held if isinstance(nested, Exception)), cause)
     return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__

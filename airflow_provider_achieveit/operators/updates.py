@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
 
 from airflow_provider_achieveit.api.contract import BodyFormat, UpdateField, UpdateKind
+from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
 from airflow_provider_achieveit.exceptions import AchieveItInvalidRowsError, error_for, typed_errors
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
 from airflow_provider_achieveit.operators.choices import one_of, seconds
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_achieveit.updates.spool import Prepared
 
 _DEFER_MARGIN = 60.0
+_MAX_UNSURE = 2
 
 
 class _SubmitUpdatesOperator(BaseOperator):
@@ -196,6 +199,8 @@ class _SubmitUpdatesOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Do the whole work, or all up to the wait when deferrable."""
         started = time.time()
+        # A sensor behind this task finds its list however this task ends.
+        context["ti"].xcom_push(key="job_ids", value=[])
         with ExitStack() as stack:
             # First of all, so that a connection that cannot be used is told before a long query has run.
             client = None if self.only_plan else stack.enter_context(AchieveItHook(self.achieveit_conn_id).get_conn())
@@ -216,6 +221,13 @@ class _SubmitUpdatesOperator(BaseOperator):
 
         limits = [self.wait_timeout] + ([self.execution_timeout.total_seconds()] if self.execution_timeout else [])
         deadline = started + min(limits)
+        self.log.info(
+            "Waiting for %d jobs until %s, looking every %g s%s",
+            len(waiting),
+            datetime.fromtimestamp(deadline, UTC).isoformat(timespec="seconds"),
+            self.poll_interval,
+            ", in the triggerer" if self.deferrable else "",
+        )
         if self.deferrable:
             self.defer(
                 trigger=AchieveItJobTrigger(
@@ -266,6 +278,7 @@ class _SubmitUpdatesOperator(BaseOperator):
                 status_map=self.status_map,
                 extra_statuses=self.extra_statuses,
                 as_of_date=self._date_for_all(context, source),
+                date_is_default=self.as_of_date is None,
                 timezone=self.timezone,
             )
             prepared = prepare(
@@ -289,7 +302,9 @@ class _SubmitUpdatesOperator(BaseOperator):
 
     def _date_for_all(self, context: Context, source: Source) -> Any:
         """Return the one date for all rows, or None where the rows have dates of their own."""
-        if self.as_of_date not in (None, ""):
+        if isinstance(self.as_of_date, str) and not self.as_of_date.strip():
+            raise ValueError("as_of_date is empty: its template gave nothing")
+        if self.as_of_date is not None:
             return self.as_of_date
         known = self.columns if self.columns is not None else source.columns
         if known is None or UpdateField.AS_OF_DATE in known:
@@ -312,7 +327,7 @@ class _SubmitUpdatesOperator(BaseOperator):
         return [planned for planned, _ in self._batches(prepared, context)]
 
     def _submit(self, client: AchieveItClient, prepared: Prepared, context: Context) -> list[SubmittedBatch]:
-        from airflow_provider_achieveit.submission import Submission
+        from airflow_provider_achieveit.submission import Submission, unsure_failure
 
         if self.durable and "task_state_store" not in context:
             self.log.info(
@@ -320,6 +335,7 @@ class _SubmitUpdatesOperator(BaseOperator):
                 "know what was sent"
             )
         batches: list[SubmittedBatch] = []
+        unsure: list[Failure] = []
         try:
             submission = Submission(
                 client,
@@ -331,11 +347,22 @@ class _SubmitUpdatesOperator(BaseOperator):
             )
             with typed_errors():
                 for planned, body in self._batches(prepared, context):
-                    batches.append(submission.submit(planned, body))
+                    try:
+                        batches.append(submission.submit(planned, body))
+                    except ApiError as error:
+                        if error.failure.kind is not FailureKind.UNSURE:
+                            raise
+                        # One lost answer must not cost the batches behind it; two, and something is wrong out there.
+                        unsure.append(error.failure)
+                        if len(unsure) == _MAX_UNSURE:
+                            break
                     self._job_ids = [batch.job_id for batch in batches if batch.job_id and not batch.unchanged]
         finally:
             # Before the wait, and also when a later batch failed: what is queued must be known.
             context["ti"].xcom_push(key="job_ids", value=self._job_ids)
+        if unsure:
+            not_sent = ceil(prepared.rows_valid / self.batch_size) - len(batches) - len(unsure)
+            raise error_for(unsure_failure(unsure, known=len(batches), not_sent=not_sent))
         return batches
 
     def _batches(self, prepared: Prepared, context: Context) -> Any:

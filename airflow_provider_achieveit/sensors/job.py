@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from ast import literal_eval
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +102,13 @@ class AchieveItJobSensor(BaseSensorOperator):
                 f"Task {self.task_id}: job_id is empty. Did the upstream task push job_ids? (It is skipped or waits "
                 "itself when it has nothing to hand over.)"
             )
-        job_ids = [self.job_id] if isinstance(self.job_id, str) else list(self.job_id)
+        job_ids = list(_flattened(self.job_id))
         for job_id in job_ids:
-            if not isinstance(job_id, str) or not job_id.strip():
-                raise AchieveItRequestError(f"Task {self.task_id}: job_id holds {job_id!r}, which is no job id")
+            if not isinstance(job_id, str) or not job_id.strip() or any(char in job_id for char in "[]{}'\" \n"):
+                raise AchieveItRequestError(
+                    f"Task {self.task_id}: job_id holds {job_id!r}, which is no job id. Give an id, a list of ids, or "
+                    "the job_ids of a submit task, such as push.output['job_ids']"
+                )
         return job_ids
 
     def _started(self, context: Context) -> float:
@@ -113,3 +118,16 @@ class AchieveItJobSensor(BaseSensorOperator):
         if not hasattr(self, "_first_look"):
             self._first_look = time.time()
         return self._first_look
+
+
+def _flattened(job_id: Any) -> Iterator[Any]:
+    """Yield the ids of one id, of lists of them (a mapped task pushes one list each), and of the text of a list."""
+    if isinstance(job_id, str) and job_id.strip().startswith("["):
+        # What a template makes of a list.
+        with suppress(ValueError, SyntaxError):
+            job_id = literal_eval(job_id.strip())
+    if isinstance(job_id, str) or not isinstance(job_id, Iterable):
+        yield job_id
+        return
+    for entry in job_id:
+        yield from _flattened(entry)

@@ -76,7 +76,20 @@ class TestSubmitting:
         assert contract.read_job_id(answer(200, '{"jobId": 4711}')) == "4711"
 
     @pytest.mark.parametrize(
-        "body", ["", "  ", "OK", '"queued"', "{}", "[]", "null", "true", "<html>It works</html>", "your file was queued", '{"jobId": ""}']
+        "body",
+        [
+            "",
+            "  ",
+            "OK",
+            '"queued"',
+            "{}",
+            "[]",
+            "null",
+            "true",
+            "<html>It works</html>",
+            "your file was queued",
+            '{"jobId": ""}',
+        ],
     )
     def test_an_answer_without_a_job_id_is_quoted(self, body: str) -> None:
         with pytest.raises(ApiError) as caught:

@@ -310,6 +310,11 @@ class TestDates:
         push(rows=rows, as_of_date="{{ ds }}", run_options={"logical_date": moment})
         assert received(simulator)[0]["As Of Date"] == "2026-03-01"
 
+    def test_a_template_that_gives_nothing_is_no_date(self, simulator: RunningSimulator) -> None:
+        outcome = push(rows=[GOOD], columns={"external_id": "external_id", "status": "status"}, as_of_date="{{ '' }}")
+        assert "as_of_date is empty" in str(outcome.error)
+        assert simulator.world.requests == []
+
 
 class TestBadRows:
     def test_one_bad_row_means_no_post(self, simulator: RunningSimulator, tmp_path: Path) -> None:
@@ -352,6 +357,7 @@ class TestBadRows:
         outcome = push(rows=[], on_empty=on_empty)
         assert outcome.state == state
         assert simulator.world.requests == []
+        assert outcome.job_ids == [], "a sensor behind it finds its list"
         if on_empty == "succeed":
             assert_adds_up(outcome.result)
 
@@ -384,13 +390,31 @@ class TestSending:
         assert simulator.world.requests == []
         assert (outcome.result["rows_submitted"], outcome.result["rows_planned"]) == (0, 1)
         assert outcome.result["batches"][0]["state"] == "planned"
+        assert outcome.job_ids == []
         assert len(list(tmp_path.iterdir())) == 1
 
     def test_a_lost_answer_is_not_sent_again(self, simulator: RunningSimulator) -> None:
         simulator.faults.add("reset", method="POST", after=True)
         outcome = push(rows=[GOOD], retries=3)
         assert isinstance(outcome.error, AchieveItUnsureSubmissionError)
+        assert "mark this task as success" in str(outcome.error)
         assert posts(simulator) == 1
+
+    def test_one_lost_answer_does_not_cost_the_batches_behind_it(self, simulator: RunningSimulator) -> None:
+        simulator.faults.add("reset", method="POST", after=True, nth=2)
+        rows = [{**GOOD, "as_of_date": f"2026-01-0{day}"} for day in range(1, 5)]
+        outcome = push(rows=rows, batch_size=1)
+        assert isinstance(outcome.error, AchieveItUnsureSubmissionError)
+        assert "3 other batches are queued or applied, 0 were not sent" in str(outcome.error)
+        assert len(simulator.world.batches) == posts(simulator) == 4
+        assert len(outcome.job_ids) == 3
+
+    def test_two_lost_answers_stop_the_sending(self, simulator: RunningSimulator) -> None:
+        simulator.faults.add("reset", method="POST", after=True, times=None)
+        rows = [{**GOOD, "as_of_date": f"2026-01-0{day}"} for day in range(1, 5)]
+        outcome = push(rows=rows, batch_size=1)
+        assert "2 were not sent" in str(outcome.error)
+        assert posts(simulator) == 2
 
     def test_an_answer_without_a_job_id_is_quoted(self, simulator: RunningSimulator) -> None:
         simulator.world.settings.job_id_form = "none"

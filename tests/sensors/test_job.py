@@ -85,6 +85,13 @@ def test_the_timeout(simulator: RunningSimulator, deferrable: bool) -> None:
 
 
 @both_ways
+def test_the_wrong_kind_is_guessed_at(simulator: RunningSimulator, deferrable: bool) -> None:
+    _, error = wait(submit(), kind="metric", deferrable=deferrable, timeout=0.3)
+    if deferrable:
+        assert "of this kind of updates?" in str(error)
+
+
+@both_ways
 def test_soft_fail(simulator: RunningSimulator, deferrable: bool) -> None:
     assert wait(submit(BAD), deferrable=deferrable, soft_fail=True)[0] == "skipped"
 
@@ -107,7 +114,18 @@ def test_nothing_was_sent_so_there_is_nothing_to_wait_for(deferrable: bool) -> N
 
 
 @both_ways
-@pytest.mark.parametrize("job_id", ["", [None], [""], [7]])
+def test_lists_of_lists_and_their_text(simulator: RunningSimulator, deferrable: bool) -> None:
+    jobs = [submit(), submit()]
+    assert wait([[jobs[0]], [], [jobs[1]]], deferrable=deferrable) == ("success", None)
+    assert wait(str(jobs), deferrable=deferrable) == ("success", None)
+    assert all(
+        f"/status/{job}" in {r.path.removeprefix("/api/progressupdates") for r in simulator.world.requests}
+        for job in jobs
+    )
+
+
+@both_ways
+@pytest.mark.parametrize("job_id", ["", [None], [""], [7], "None, please", "{'a': 1}", "[oops"])
 def test_what_is_no_job_id(deferrable: bool, job_id: Any) -> None:
     state, error = wait(job_id, deferrable=deferrable)
     assert state == "failed"
