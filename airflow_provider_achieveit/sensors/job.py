@@ -53,6 +53,7 @@ class AchieveItJobSensor(BaseSensorOperator):
         self.kind = UpdateKind(kind).value
         self.achieveit_conn_id = achieveit_conn_id
         self.deferrable = deferrable
+        self._applied: set[str] = set()
 
     def execute(self, context: Context) -> None:
         """Wait here, or in the triggerer when deferrable."""
@@ -82,11 +83,14 @@ class AchieveItJobSensor(BaseSensorOperator):
 
         now = time.time()
         pause = min(self.poke_interval, _CONFIRM_PAUSE)
-        wait = JobWait(self._job_ids(), poll_interval=pause, deadline=now + self.timeout, now=self._started(context))
+        # What was seen applied is not asked about again: AchieveIt promises nothing about how long it knows a job.
+        job_ids = [job_id for job_id in self._job_ids() if job_id not in self._applied]
+        wait = JobWait(job_ids, poll_interval=pause, deadline=now + self.timeout, now=self._started(context))
         with AchieveItHook(self.achieveit_conn_id).get_conn() as client:
             outcome = client.look_at_jobs(UpdateKind(self.kind), wait)
         if failure := outcome.combined_failure():
             raise error_for(failure)
+        self._applied.update(outcome.results)
         return not wait.pending
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:

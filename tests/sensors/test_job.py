@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -89,6 +90,17 @@ def test_the_wrong_kind_is_guessed_at(simulator: RunningSimulator, deferrable: b
     _, error = wait(submit(), kind="metric", deferrable=deferrable, timeout=0.3)
     if deferrable:
         assert "of this kind of updates?" in str(error)
+
+
+@both_ways
+def test_a_job_seen_applied_is_not_asked_about_again(simulator: RunningSimulator, deferrable: bool) -> None:
+    first = submit()
+    while not simulator.world.jobs[first].done:
+        time.sleep(0.01)
+    simulator.world.settings.job_seconds = 0.3
+    second = submit()
+    simulator.faults.add("status", method="GET", path=first, nth=2, times=None, status=403)
+    assert wait([first, second], deferrable=deferrable) == ("success", None)
 
 
 @both_ways
