@@ -35,7 +35,7 @@ NULLS: list[Any] = [
     np.float64("nan"),
     pd.NaT,
     pd.NA,
-    np.datetime64("NaT"),
+    np.datetime64("NaT", "ns"),
 ]
 
 
