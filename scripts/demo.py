@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,15 +33,9 @@ def main() -> int:
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir()
     # Airflow reads its settings when it is first imported.
-    os.environ.update(
-        {
-            "AIRFLOW_HOME": str(HOME),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags_examples"),
-            "AIRFLOW_CONN_WAREHOUSE": json.dumps({"conn_type": "sqlite", "host": str(WAREHOUSE)}),
-            "NO_PROXY": "127.0.0.1,localhost",
-        }
-    )
+    variables = environment(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
     began = time.monotonic()
     try:
         with airflow_speaks_to(TASK_LOG):
@@ -94,6 +88,23 @@ def main() -> int:
     print(f"\nDone in {time.monotonic() - began:.0f} s. Look around: {WAREHOUSE.relative_to(ROOT)} (SQLite),", end=" ")
     print(f"{TASK_LOG.relative_to(ROOT)} (what Airflow logged).")
     return 0
+
+
+def environment(outside: Mapping[str, str]) -> dict[str, str]:
+    """Return the demo's variables: those given, with an Airflow below ``.demo`` in place of the user's own.
+
+    :param outside: the variables that the demo was started with.
+    """
+    # Settings, connections, variables, the place of airflow.cfg: any of them could lead to the user's own database.
+    kept = {name: value for name, value in outside.items() if not name.startswith("AIRFLOW_")}
+    return kept | {
+        "AIRFLOW_HOME": str(HOME),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags_examples"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
+        "AIRFLOW_CONN_WAREHOUSE": json.dumps({"conn_type": "sqlite", "host": str(WAREHOUSE)}),
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
 
 
 def fill_warehouse() -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # Each pytest process (each xdist worker is one) has an Airflow home of its own, so that they never share a database.
 _HOME = Path(tempfile.mkdtemp(prefix="achieveit-airflow-"))
+# A developer's own Airflow, its settings, connections and database, must not reach a test nor be reached by one.
+for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
+    del os.environ[_name]
 os.environ.update(
     {
         "AIRFLOW_HOME": str(_HOME),
@@ -48,13 +51,6 @@ def airflow_db() -> Iterator[None]:
     from airflow import settings
 
     settings.dispose_orm()
-
-
-@pytest.fixture(autouse=True)
-def _no_connections_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own Airflow connections must not reach a test."""
-    for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "AIRFLOW_VAR_"))]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture
