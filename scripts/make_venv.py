@@ -19,6 +19,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("test", "lint")
 EXTRAS = ("simulator", "parquet")
+# How pip tells of an index that does not answer, or has not what is locked: that has no conflicts of its own.
+INDEX_FAILED = (
+    "connection broken by",
+    "Read timed out",
+    "HTTP error",
+    "No matching distribution",
+    "ResolutionImpossible",
+)
 
 
 def python_version(venv: Path) -> str | None:
@@ -49,16 +57,40 @@ def fingerprint(project: dict[str, Any], constraints: str, version: str) -> str:
 def install(venv: Path, requirements: list[str], constraints: Path) -> None:
     """Install requirements and this package (editable) under the constraints.
 
-    :raises subprocess.CalledProcessError: pip failed; it has said why.
+    :raises subprocess.CalledProcessError: pip failed; it has said why, and ``stderr`` holds its words.
     """
     # Two names, because pip 25.3 took the first one's word away from builds; each pip ignores what it does not know.
-    environment = os.environ | {"PIP_CONSTRAINT": str(constraints), "PIP_BUILD_CONSTRAINT": str(constraints)}
+    # An address, because pip takes a blank in such a variable as the end of a path.
+    environment = os.environ | dict.fromkeys(("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"), constraints.as_uri())
     with tempfile.TemporaryDirectory() as directory:
         listed = Path(directory, "requirements.txt")
         listed.write_text("\n".join(requirements), encoding="utf-8")
         pip = [str(venv / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
         target = f"{ROOT}[{','.join(EXTRAS)}]"
-        subprocess.run([*pip, "--requirement", listed, "--editable", target], env=environment, check=True)
+        command = [*pip, "--requirement", str(listed), "--editable", target]
+        said = []
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                said.append(line)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command, stderr="".join(said))
+
+
+def advice(said: str) -> str:
+    """Return what most likely helps, from pip's words; empty where they speak for themselves.
+
+    :param said: what pip wrote to its error output.
+    """
+    if "No space left on device" in said:
+        return "The disk is full. "
+    if any(sign in said for sign in INDEX_FAILED):
+        return (
+            "It seems that the package index was not reached or has not the locked versions; pip takes its address "
+            "from PIP_INDEX_URL or pip.conf. "
+        )
+    return ""
 
 
 def main() -> int:
@@ -87,8 +119,8 @@ def main() -> int:
     except (subprocess.CalledProcessError, OSError) as error:
         print(
             f"\nThe environment could not be made: {error}\n"
-            "What went wrong stands above. Most often the package index was not reached (pip reads its address from "
-            "PIP_INDEX_URL or pip.conf) or the disk is full. Then run it again; `make clean` starts over.",
+            f"What went wrong stands above. {advice(getattr(error, 'stderr', None) or '')}"
+            "Run it again when that is mended; `make clean` starts over.",
             file=sys.stderr,
         )
         return 1

@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import unquote, urlsplit
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 OWN_AIRFLOW = {
@@ -59,3 +62,41 @@ def test_the_tests_keep_off_the_users_airflow(tmp_path: Path) -> None:
     home, seen = json.loads(done.stdout)
     assert_apart_from(seen, Path(home))
     assert not Path(home).exists()
+
+
+# --- make venv --------------------------------------------------------------------------------------------------------
+
+
+def test_a_path_with_blanks_stays_one_path_for_pip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    venv = tmp_path / "an environment"
+    pip = venv / "bin" / "python"
+    pip.parent.mkdir(parents=True)
+    pip.write_text('#!/bin/sh\necho "$PIP_CONSTRAINT" "$PIP_BUILD_CONSTRAINT" >&2\nexit 2\n')
+    pip.chmod(0o755)
+    constraints = tmp_path / "my work" / "py3.11.txt"
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        script("make_venv").install(venv, [], constraints)
+    told = raised.value.stderr.split()
+    assert [unquote(urlsplit(address).path) for address in told] == [str(constraints)] * 2
+    assert capsys.readouterr().err == raised.value.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        (
+            "WARNING: Retrying (Retry(total=4, connect=None, read=None, redirect=None, status=None)) after connection "
+            "broken by 'NewConnectionError('[Errno 111] Connection refused')': /simple/pytest/",
+            "not reached",
+        ),
+        ("ERROR: No matching distribution found for pytest", "not reached"),
+        ("ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/", "has not the locked versions"),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
+        ("ERROR: Could not open requirements file: [Errno 2] No such file or directory: '/home/ann/my'", ""),
+        ("error: subprocess-exited-with-error", ""),
+    ],
+)
+def test_only_a_plausible_cause_is_told(said: str, advice: str) -> None:
+    given = script("make_venv").advice(said)
+    assert advice in given
+    assert bool(advice) == bool(given)
