@@ -68,7 +68,7 @@ def main() -> int:
         for name in ("rows_read", "rows_submitted", "rows_rejected", "rows_unchanged"):
             print(f"  {name:15} {pushed[name]:4}")
         print("  rejected:")
-        for line in rejects_in_the_log():
+        for line in rejects(TASK_LOG.read_text(encoding="utf-8", errors="replace")):
             print(f"    {line}")
         print("  jobs:")
         jobs = [(job.job_id, job.filename, job.rows, str(job.state)) for job in simulator.world.jobs.values()]
@@ -146,11 +146,14 @@ def xcom(dag_run: Any, task_id: str) -> dict[str, Any] | None:
         return None if row is None else XComModel.deserialize_value(row)
 
 
-def rejects_in_the_log() -> Iterator[str]:
-    """Yield the rejected rows as the task's log tells them."""
-    for line in TASK_LOG.read_text(encoding="utf-8", errors="replace").splitlines():
-        if re.match(r"\s*row \d+, ", line):
-            yield line.strip()
+def rejects(log: str) -> list[str]:
+    """Return the rejected rows as a task's log tells them.
+
+    :param log: its text.
+    """
+    lines = re.findall(r"^\s*(row \d+, .*?)\s*$", log, re.MULTILINE)
+    # Airflow ends a record with its logger and place, which is the last row of a record here.
+    return [re.sub(r"\s+\[airflow\.[\w.]+\](\s+\w+=\S+)*$", "", line) for line in lines]
 
 
 def show_plan_items() -> None:

@@ -100,3 +100,29 @@ def test_only_a_plausible_cause_is_told(said: str, advice: str) -> None:
     given = script("make_venv").advice(said)
     assert advice in given
     assert bool(advice) == bool(given)
+
+
+# --- make demo --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "",
+        "  ",
+        " [airflow.task.operators.airflow_provider_achieveit.operators.updates.SubmitOperator] loc=rejected.py:32",
+        " [airflow.task] loc=rejected.py:32 logger=task",
+        " [airflow.task]",
+    ],
+)
+def test_the_demo_tells_rejects_without_the_logs_own_words(end: str) -> None:
+    log = (
+        "2026-01-05T06:00:00.000000Z [warning  ] Rejected rows:\n"
+        "row 5, rag '': missing\n"
+        f"row 27, rag '[x] a=b': no such status; known are G, A, R{end}\n"
+        "2026-01-05T06:00:01.000000Z [info     ] Read row 5, and others [airflow.task] loc=updates.py:1\n"
+    )
+    assert script("demo").rejects(log) == [
+        "row 5, rag '': missing",
+        "row 27, rag '[x] a=b': no such status; known are G, A, R",
+    ]
