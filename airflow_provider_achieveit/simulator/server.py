@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ except ImportError as error:
     ) from error
 
 from airflow_provider_achieveit.simulator.faults import Faults
+from airflow_provider_achieveit.simulator.files import write_atomically
 from airflow_provider_achieveit.simulator.seed_data import demo_world
 from airflow_provider_achieveit.simulator.tls import write_certificates
 from airflow_provider_achieveit.simulator.world import World
@@ -83,7 +83,7 @@ def running(
     :param state_file: file to load the state from, if it exists, and to save it to after every change.
     :param world: the state (default: :func:`.seed_data.demo_world`). A state file that exists is loaded into it.
     :return: the server, for the ``with`` block.
-    :raises OSError: the port is taken.
+    :raises OSError: the port is taken, or a file cannot be written.
     :raises ValueError: the state file holds no state, or there is no such port.
     :raises ImportError: a package of the extra ``simulator`` is not installed.
     """
@@ -100,15 +100,18 @@ def running(
 
     def save() -> None:
         if state_file is not None:
-            _write_atomically(state_file, json.dumps(world.to_json(), ensure_ascii=False).encode())
+            write_atomically(state_file, json.dumps(world.to_json(), ensure_ascii=False).encode())
 
     faults = Faults()
     application = _Application(world, faults, save, initial)
-    listener = _listen(host, port)
     shown_host = "127.0.0.1" if host in _WILDCARDS else host
     shown_host = f"[{shown_host}]" if ":" in shown_host else shown_host
-    url = f"{'https' if tls else 'http'}://{shown_host}:{listener.getsockname()[1]}"
-    with tempfile.TemporaryDirectory(prefix="achieveit-simulator-") as private:
+    with (
+        closing(_listen(host, port)) as listener,
+        tempfile.TemporaryDirectory(prefix="achieveit-simulator-") as private,
+    ):
+        save()
+        url = f"{'https' if tls else 'http'}://{shown_host}:{listener.getsockname()[1]}"
         certificate = None
         if tls:
             ca_file = ca_file or Path(private) / "ca.pem"
@@ -128,7 +131,6 @@ def running(
             timeout_graceful_shutdown=0,
         )
         with _thread(_Server(config), listener):
-            save()
             yield RunningSimulator(url, next(iter(given_users)), ca_file if tls else None, world, faults)
 
 
@@ -158,7 +160,6 @@ def _thread(server: uvicorn.Server, listener: socket.socket) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join()
-        listener.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -180,16 +181,3 @@ def _load(world: World, state_file: Path) -> None:
         world.restore(json.loads(state_file.read_bytes()))
     except ValueError as error:
         raise ValueError(f"{state_file}: {error}; move it away to begin anew") from error
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    # Killed anywhere, the file holds the old state or the new one.
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise

@@ -459,6 +459,20 @@ def test_the_command_says_that_the_port_is_taken():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--state", "/nope/x.json"], "'/nope/x.json'"),
+        (["--tls", "--state", "/nope/x.json"], "'/nope/x.json'"),
+    ],
+)
+def test_the_command_names_the_file_that_it_cannot_write(options, told):
+    command = [*COMMAND, "--port", "0", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"The simulator cannot start: [Errno 2] No such file or directory: {told}\n"
+
+
 def test_the_command_says_that_there_is_no_such_port():
     done = subprocess.run([*COMMAND, "--port", "70000"], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "port 70000" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
