@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         "--ca-file",
         type=Path,
         metavar="FILE",
-        help="where the CA is written (default: a file that lasts as long as the server)",
+        help="where the CA is kept, its private key beside it in FILE.key; used again at the next start (default: "
+        "beside the file of --state, else a file that lasts as long as the server)",
     )
     parser.add_argument("--state", type=Path, metavar="FILE", help="keep the state in this file over restarts")
     parser.add_argument(

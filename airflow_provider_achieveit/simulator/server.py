@@ -78,7 +78,8 @@ def running(
     :param host: address to listen on (default: this machine only).
     :param tls: serve HTTPS by a certificate of its own (default no).
     :param tls_names: further names that the certificate is for, besides localhost and ``host``.
-    :param ca_file: where to write the CA (default: a file that vanishes with the server).
+    :param ca_file: where the CA is kept, its private key beside it; one that is there is used again while it is valid
+        (default: beside the state file, else in a directory that vanishes with the server).
     :param job_seconds: how long a job is processed (default: what the world says, else 0).
     :param state_file: file to load the state from, if it exists, and to save it to after every change.
     :param world: the state (default: :func:`.seed_data.demo_world`). A state file that exists is loaded into it.
@@ -114,7 +115,8 @@ def running(
         url = f"{'https' if tls else 'http'}://{shown_host}:{listener.getsockname()[1]}"
         certificate = None
         if tls:
-            ca_file = ca_file or Path(private) / "ca.pem"
+            beside_state = state_file and state_file.with_name(f"{state_file.name}.ca.pem")
+            ca_file = ca_file or beside_state or Path(private) / "ca.pem"
             names = dict.fromkeys([*_LOCAL_NAMES, *([] if host in _WILDCARDS else [host]), *tls_names])
             certificate = write_certificates(Path(private), ca_file, list(names))
         config = uvicorn.Config(

@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import requests
+import trustme
 
 from airflow_provider_achieveit.api.contract import read_job_id
 from airflow_provider_achieveit.api.failure import ApiError
@@ -377,6 +379,50 @@ def test_reset_over_tls(connect):
     assert not simulator.ca_file.exists()
 
 
+def test_an_earlier_connection_goes_on_after_a_restart(tmp_path, connect, kept):
+    with running(tls=True, **kept) as simulator:
+        ca_file, first = simulator.ca_file, simulator.ca_file.read_bytes()
+        assert ca_file.parent == tmp_path
+    copied = tmp_path / "copied.pem"
+    copied.write_bytes(first)
+    with running(tls=True, tls_names=["more.example"], **kept) as simulator:
+        client = connect(simulator)
+        client.verify = str(copied)
+        assert client.get(EXPORT).status_code == 200
+    assert ca_file.read_bytes() == first
+    assert ca_file.with_name(f"{ca_file.name}.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.fixture(params=["ca_file", "state_file"])
+def kept(request, tmp_path):
+    """The options that make the CA last."""
+    return {request.param: tmp_path / "kept.pem"}
+
+
+@pytest.mark.parametrize("spoilt", ["key gone", "key of another", "key torn", "certificate torn", "expired"])
+def test_a_ca_that_is_of_no_use_is_replaced(tmp_path, connect, monkeypatch, spoilt):
+    ca_file, key_file = tmp_path / "ca.pem", tmp_path / "ca.pem.key"
+    with monkeypatch.context() as patched:
+        if spoilt == "expired":
+            patched.setattr(trustme, "DEFAULT_EXPIRY", datetime(2020, 1, 1))
+        authority = trustme.CA()
+    ca_file.write_bytes(authority.cert_pem.bytes())
+    key_file.write_bytes(authority.private_key_pem.bytes())
+    if spoilt == "key gone":
+        key_file.unlink()
+    elif spoilt == "key of another":
+        key_file.write_bytes(trustme.CA().private_key_pem.bytes())
+    elif spoilt != "expired":
+        torn = key_file if spoilt == "key torn" else ca_file
+        torn.write_bytes(torn.read_bytes()[:50])
+    with running(tls=True, ca_file=ca_file) as simulator:
+        client = connect(simulator)
+        client.verify = str(ca_file)
+        assert client.get(EXPORT).status_code == 200
+    assert ca_file.read_bytes() != authority.cert_pem.bytes()
+    assert key_file.stat().st_mode & 0o777 == 0o600
+
+
 # --- State file -------------------------------------------------------------------------------------------------------
 
 
@@ -464,6 +510,7 @@ def test_the_command_says_that_the_port_is_taken():
     [
         (["--state", "/nope/x.json"], "'/nope/x.json'"),
         (["--tls", "--state", "/nope/x.json"], "'/nope/x.json'"),
+        (["--tls", "--ca-file", "/nope/ca.pem"], "'/nope/ca.pem.key'"),
     ],
 )
 def test_the_command_names_the_file_that_it_cannot_write(options, told):
