@@ -7,10 +7,25 @@ import signal
 import sys
 from pathlib import Path
 
+from airflow_provider_achieveit.simulator.faults import KINDS
 from airflow_provider_achieveit.simulator.seed_data import demo_world
 from airflow_provider_achieveit.simulator.world import DEFAULT_API_KEY
 
 _STOP = {signal.SIGINT, signal.SIGTERM}
+_EPILOG = f"""\
+where to look, at http://127.0.0.1:8400 (with --tls: https):
+  /             a page with plans, items, jobs and every batch as it came
+  /swagger/     the API
+  /_simulator/  control: faults, settings, users, plans, jobs, batches, log, reset
+
+make it misbehave: here the next two questions after a job are answered with 429 (with --tls add: --cacert FILE)
+  curl -X POST http://127.0.0.1:8400/_simulator/faults -H 'Content-Type: application/json' \\
+    -d '{{"kind": "status", "path": "/status/", "status": 429, "times": 2, "headers": {{"Retry-After": "1"}}}}'
+kinds of faults: {", ".join(KINDS)}
+-X DELETE on the same address ends them all; more of both:
+  python -m pydoc airflow_provider_achieveit.simulator.faults
+  python -m pydoc airflow_provider_achieveit.simulator.control
+"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_achieveit.simulator",
         description="A local AchieveIt for development and tests: a real HTTP server that keeps the API's contract.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=8400, help="TCP port, 0 for a free one (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

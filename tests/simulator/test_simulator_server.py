@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import trustme
 from airflow_provider_achieveit.api.contract import read_job_id
 from airflow_provider_achieveit.api.failure import ApiError
 from airflow_provider_achieveit.api.http import ApiResponse
-from airflow_provider_achieveit.simulator.faults import Fault
+from airflow_provider_achieveit.simulator.faults import KINDS, Fault
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID, custom_plan, mutate
 from airflow_provider_achieveit.simulator.server import running
 from airflow_provider_achieveit.simulator.world import JobState, World
@@ -518,6 +519,22 @@ def test_the_command_names_the_file_that_it_cannot_write(options, told):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"The simulator cannot start: [Errno 2] No such file or directory: {told}\n"
+
+
+def test_the_help_tells_how_to_make_it_misbehave(simulator, client):
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True)
+    example = re.search(r"curl -X POST .*\\\n.*", done.stdout)
+    assert example
+    curl = shlex.split(example[0])
+    header, body = curl[curl.index("-H") + 1], curl[curl.index("-d") + 1]
+    address = curl[3].removeprefix("http://127.0.0.1:8400")
+    assert client.post(address, data=body, headers=dict([header.split(": ")])).status_code == 200
+    job_id = client.submit("1.csv", GOOD)
+    asked = [client.get(f"/api/progressupdates/status/{job_id}").status_code for _ in range(2)]
+    assert (asked, client.outcome(job_id).status_code) == ([429, 429], 200)
+    for path in re.findall(r"^  (/\S*)", done.stdout, re.MULTILINE):
+        assert path == "/_simulator/" or client.get(path).status_code == 200
+    assert all(kind in done.stdout for kind in KINDS)
 
 
 def test_the_command_says_that_there_is_no_such_port():
