@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from html.entities import html5
 from typing import Any
 
 import msgspec
@@ -25,7 +26,8 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,5})?", re.ASCII)
 _MAX_DIGITS = 1000
 """Digits before or after the point; PostgreSQL's NUMERIC takes more, but no metric is that long."""
-_FRACTION = re.compile(r"\.(\d+)")
+_FRACTION = re.compile(r"[.,](\d+)")
+_ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -62,10 +64,20 @@ def converter(column: Column, *, unescape_html: bool, null_bytes: bool) -> Conve
             raise InexactError(str(value) if column.key else None)
         if "\x00" in value and not null_bytes:
             cleaned = value.replace("\x00", "")
-            raise InexactError(html.unescape(cleaned) if unescape else cleaned)
-        return html.unescape(value) if unescape and "&" in value else value
+            raise InexactError(_unescape(cleaned) if unescape else cleaned)
+        return _unescape(value) if unescape and "&" in value else value
 
     return text
+
+
+def _unescape(text: str) -> str:
+    """Turn whole entities into characters; ``html.unescape`` alone would also make ``®ion`` of ``&region``."""
+    return _ENTITY.sub(_character, text)
+
+
+def _character(found: re.Match[str]) -> str:
+    entity = found[0]
+    return html.unescape(entity) if entity[1] == "#" or entity[1:] in html5 else entity
 
 
 def _integer(value: Any) -> int:
