@@ -43,6 +43,10 @@ class PlanChangedError(Exception):
     """The pages of one read do not fit together; the message says what does not."""
 
 
+class FaultyPageError(PlanChangedError):
+    """A page does not fit by itself. It is one answer, so nobody's work on the plan explains that."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanRead:
     """What a consistent read took.
@@ -98,7 +102,7 @@ def read_plan(
     :param fetch: gets one page.
     :param plan_id: the plan, for messages.
     :param on_page: takes the items of one page; called in order, in the caller's thread.
-    :param on_restart: told why the pages did not fit: whatever ``on_page`` took must be forgotten.
+    :param on_restart: told why what was read cannot be used: whatever ``on_page`` took must be forgotten.
     :param page_size: items in one page (default 1500, the most AchieveIt gives).
     :param sort_key: the order in which AchieveIt counts (default ``sequenceId``).
     :param parallel_pages: pages asked for at the same time, and held in memory at most (default 4).
@@ -108,7 +112,7 @@ def read_plan(
     :raises ValueError: a setting that no read can use.
     """
     check_paging(page_size=page_size, sort_key=sort_key, parallel_pages=parallel_pages, max_reads=max_reads)
-    reasons: list[str] = []
+    reasons: list[PlanChangedError] = []
     while len(reasons) < max_reads:
         items = pages = 0
         try:
@@ -116,7 +120,7 @@ def read_plan(
                 on_page(page.items)
                 items, pages = items + len(page.items), pages + 1
         except PlanChangedError as changed:
-            reasons.append(str(changed))
+            reasons.append(changed)
             on_restart(str(changed))
         else:
             return PlanRead(items, pages, reads=len(reasons) + 1)
@@ -140,16 +144,23 @@ def read_plan_once(
     try:
         yield from read_pages(fetch, page_size=page_size, sort_key=sort_key, parallel_pages=1)
     except PlanChangedError as changed:
-        raise ApiError(_inconsistent(plan_id, [str(changed)])) from None
+        raise ApiError(_inconsistent(plan_id, [changed])) from None
 
 
-def _inconsistent(plan_id: str, reasons: list[str]) -> Failure:
-    return Failure(
-        FailureKind.INCONSISTENT_EXPORT,
-        f"plan {plan_id} changed while it was read, {len(reasons)} time(s) in a row, and its pages do not fit "
-        f"together ({'; then '.join(reasons)}). None of it was used; try again when fewer people work on the plan.",
-        retryable=True,
-    )
+def _inconsistent(plan_id: str, reasons: list[PlanChangedError]) -> Failure:
+    told = f"{len(reasons)} time(s) in a row"
+    why = "; then ".join(map(str, reasons))
+    if all(isinstance(reason, FaultyPageError) for reason in reasons):
+        message = (
+            f"AchieveIt answered for plan {plan_id} with a page that cannot be right, {told} ({why}). None of it was "
+            "used. Work on the plan does not explain this: if it stays so, tell AchieveIt's support."
+        )
+    else:
+        message = (
+            f"plan {plan_id} changed while it was read, {told}, and its pages do not fit together ({why}). None of it "
+            "was used; try again when fewer people work on the plan."
+        )
+    return Failure(FailureKind.INCONSISTENT_EXPORT, message, retryable=True)
 
 
 def read_pages(
@@ -225,7 +236,9 @@ class _FitCheck:
             raise PlanChangedError(f"{where} of {self.total} has {len(page.items)} items instead of {expected}")
         ids = [item["id"] for item in page.items if isinstance(item.get("id"), (str, int)) and item["id"] != ""]
         if len(ids) != len(page.items):
-            raise PlanChangedError(f"{where} has an item without an id")
+            raise FaultyPageError(f"{where} has an item without an id")
+        if len(set(ids)) != len(ids):
+            raise FaultyPageError(f"{where} has {len(ids)} items but only {len(set(ids))} ids")
         items = page.items
         if skip and self.overlap:
             if ids[0] != self.last:

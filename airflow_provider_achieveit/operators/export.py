@@ -209,7 +209,7 @@ class _Staging:
 
     def restart(self, reason: str) -> None:
         self.operator.log.warning(
-            "Plan %s changed while it was read: %s. Its pages are dropped.", self.operator.plan_id, reason
+            "What was read of plan %s does not fit together: %s. Its pages are dropped.", self.operator.plan_id, reason
         )
         self.load.clear()
         self._begin()

@@ -173,8 +173,6 @@ def scripted(script: dict[int, Callable[[list[Item]], None]]) -> Callable[[FakeP
         ({4: lambda it: it[0].update(name="other")}, "the first page was another one after the last", True),
         ({5: lambda it: it[9].update(lastUpdated="9")}, "newest change went from (10, '000002') to (10, '9')", True),
         ({2: lambda it: it.__setitem__(8, it[1])}, "1 ids came twice up to the page at 6, 9 of 10 items", False),
-        ({2: lambda it: it[5].pop("id")}, "the page at 3 has an item without an id", False),
-        ({2: lambda it: it[5].update(id="")}, "the page at 3 has an item without an id", False),
     ],
 )
 def test_what_does_not_fit_is_told_and_the_plan_is_read_again(
@@ -190,6 +188,29 @@ def test_what_does_not_fit_is_told_and_the_plan_is_read_again(
         assert reader.items == []
         assert (caught.value.failure.kind, caught.value.failure.retryable) == (FailureKind.INCONSISTENT_EXPORT, True)
     assert reason in reader.restarts[0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (lambda it: it[5].pop("id"), "the page at 3 has an item without an id"),
+        (lambda it: it[5].update(id=""), "the page at 3 has an item without an id"),
+        (lambda it: it[5].update(id="i4"), "the page at 3 has 4 items but only 3 ids"),
+    ],
+)
+def test_a_page_that_is_wrong_by_itself_is_not_put_down_to_people_at_work(
+    fault: Callable[[list[Item]], None], reason: str
+) -> None:
+    plan, reader = FakePlan(plan_items(10)), Reader()
+    fault(plan.items)
+    with pytest.raises(ApiError, match=r"plan plan with a page that cannot be right, 3 time\(s\) in a row") as caught:
+        reader.read(plan, page_size=4, parallel_pages=1)
+    assert "changed" not in str(caught.value)
+    assert "people" not in str(caught.value)
+    assert (reader.restarts, reader.items) == ([reason] * 3, [])
+    assert (caught.value.failure.kind, caught.value.failure.retryable) == (FailureKind.INCONSISTENT_EXPORT, True)
+    with pytest.raises(ApiError, match="cannot be right"):
+        list(read_plan_once(plan, "plan", page_size=4))
 
 
 @pytest.mark.parametrize("sent", [0, 1, 3])
