@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Column, MetaData, Table, inspect
 from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine.reflection import Inspector
 
 from airflow_provider_achieveit.warehouse import model
 from airflow_provider_achieveit.warehouse.errors import TableMismatchError
-from airflow_provider_achieveit.warehouse.types import SQL_TYPES
+from airflow_provider_achieveit.warehouse.types import SQL_TYPES, fits, type_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,12 @@ def table_pairs(name: str, schema: str | None, nested: model.Nested) -> tuple[Ta
     :param nested: what becomes of the lists in an item.
     """
     metadata = MetaData()
+    # A temporary table hides one of the same name in the default schema.
+    stage = "plan_stage" if name.lower().startswith("achieveit_stage") else "achieveit_stage"
     return tuple(
         TablePair(
             table,
-            Table(f"achieveit_stage{table.suffix}", metadata, *_columns(table), prefixes=["TEMPORARY"]),
+            Table(f"{stage}{table.suffix}", metadata, *_columns(table), prefixes=["TEMPORARY"]),
             Table(f"{name}{table.suffix}", metadata, *_columns(table), schema=schema),
         )
         for table in model.plan_tables(nested)
@@ -65,7 +69,7 @@ def check_names(pairs: Iterable[TablePair], dialect: Dialect) -> None:
 def missing_tables(connection: Connection, pairs: Iterable[TablePair]) -> list[Table]:
     """Look at the warehouse, change nothing, and return the tables it does not have.
 
-    :raises TableMismatchError: the schema does not exist, or a table there lacks columns.
+    :raises TableMismatchError: the schema does not exist, or a table there cannot take the rows.
     """
     inspector = inspect(connection)
     missing: list[Table] = []
@@ -76,11 +80,51 @@ def missing_tables(connection: Connection, pairs: Iterable[TablePair]) -> list[T
         if not inspector.has_table(table.name, schema=table.schema):
             missing.append(table)
             continue
-        present = {column["name"] for column in inspector.get_columns(table.name, schema=table.schema)}
-        lacking = [column.name for column in table.columns if column.name not in present]
-        if lacking:
-            raise TableMismatchError(
-                f"The table {table.fullname} exists but lacks the column(s) {', '.join(lacking)}. Add them, name "
-                "another 'table', or choose another 'nested'."
-            )
+        mismatch = _mismatch(inspector, pair, connection.dialect)
+        if mismatch:
+            raise TableMismatchError(f"{mismatch} Or name another 'table'. Nothing was written.")
     return missing
+
+
+def _mismatch(inspector: Inspector, pair: TablePair, dialect: Dialect) -> str | None:
+    """Tell why something of a table's name cannot take its rows, and what to do."""
+    table = pair.target
+    # SQLite's names know no case.
+    if table.name.lower() not in (name.lower() for name in inspector.get_table_names(schema=table.schema)):
+        return (
+            f"{table.fullname} exists but is a view or something else that is no table of "
+            f"{f'the schema {table.schema!r}' if table.schema else 'the default schema'}. Remove it, or give the "
+            "'schema' of the table."
+        )
+    present = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
+    lacking = [column.name for column in table.columns if column.name not in present]
+    if lacking:
+        return (
+            f"The table {table.fullname} exists but lacks the column(s) {', '.join(lacking)}. Add them, or choose "
+            "another 'nested'."
+        )
+    unfit = [
+        f"{column.name} is {type_name(present[column.name]['type'], dialect)} instead of "
+        f"{type_name(SQL_TYPES[column.type], dialect)}"
+        for column in pair.model.columns
+        if not fits(present[column.name]["type"], column.type, dialect)
+    ]
+    if unfit:
+        return (
+            f"The table {table.fullname} exists but its columns would change values: {', '.join(unfit)}. "
+            "Change their types."
+        )
+    unfilled = [name for name, column in present.items() if name not in table.columns and _must_be_given(column)]
+    if unfilled:
+        return (
+            f"The table {table.fullname} has NOT NULL column(s) of its own without a default, which a load cannot "
+            f"fill: {', '.join(unfilled)}. Give them a default, or let them be NULL."
+        )
+    return None
+
+
+def _must_be_given(column: Mapping[str, Any]) -> bool:
+    """Tell whether a reflected column has to be named in an INSERT."""
+    # A key of SQLite's own is its row number, which fills itself.
+    filled = column["default"] is not None or any(column.get(way) for way in ("identity", "computed", "primary_key"))
+    return not column["nullable"] and not filled

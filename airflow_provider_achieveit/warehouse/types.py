@@ -6,6 +6,7 @@ would become a float or lose its zone, so it is text: the plain digits, the ISO 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Numeric, Text, TypeDecorator
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeEngine, UserDefinedType
+from sqlalchemy.types import NullType, TypeEngine, UserDefinedType
 
 from airflow_provider_achieveit.warehouse.model import ColumnType
 
@@ -85,3 +86,44 @@ SQL_TYPES: dict[ColumnType, TypeEngine[Any]] = {
     ColumnType.DECIMAL: ExactDecimal(),
     ColumnType.JSON: JsonText(),
 }
+
+_SQLITE_TEXT = ("TEXT", "VARCHAR", "CHAR", "NVARCHAR", "NCHAR")
+_INTEGERS = ("BIGINT", "INTEGER", "SMALLINT")
+_TAKEN: Mapping[str, Mapping[ColumnType, tuple[str, ...]]] = {
+    "postgresql": {
+        ColumnType.TEXT: ("TEXT", "VARCHAR"),
+        ColumnType.INTEGER: _INTEGERS,
+        ColumnType.BOOLEAN: ("BOOLEAN",),
+        ColumnType.MOMENT: ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP(6) WITH TIME ZONE"),
+        ColumnType.DECIMAL: ("NUMERIC",),
+        ColumnType.JSON: ("JSON",),
+    },
+    "sqlite": {
+        ColumnType.TEXT: _SQLITE_TEXT,
+        ColumnType.INTEGER: _INTEGERS,
+        ColumnType.BOOLEAN: ("BOOLEAN", "INTEGER"),
+        ColumnType.MOMENT: _SQLITE_TEXT,
+        ColumnType.DECIMAL: _SQLITE_TEXT,
+        ColumnType.JSON: _SQLITE_TEXT,
+    },
+}
+"""The types that keep a value as it is, or refuse it (a number beyond an integer type); all others change some."""
+
+
+def fits(found: TypeEngine[Any], wanted: ColumnType, dialect: Dialect) -> bool:
+    """Tell whether a column keeps its values as they are; True for a database nobody has looked into.
+
+    :param found: the type of the column, as SQLAlchemy reflects it.
+    :param wanted: what the column is to hold.
+    :param dialect: the database's.
+    """
+    name = type_name(found, dialect)
+    if dialect.name == "sqlite":
+        # SQLite stores by affinity and takes no notice of a length.
+        name = name.partition("(")[0]
+    return dialect.name not in _TAKEN or name in _TAKEN[dialect.name][wanted]
+
+
+def type_name(kind: TypeEngine[Any], dialect: Dialect) -> str:
+    """Return a type as the database's DDL writes it."""
+    return "of no type that is known" if isinstance(kind, NullType) else kind.compile(dialect=dialect)

@@ -14,13 +14,17 @@ from tests.postgres import POSTGRES_URL
 from tests.warehouse.real_databases import Warehouse, create_postgres_schema, drop_postgres_schema
 
 
+def sqlite_file(directory: Path) -> Warehouse:
+    path = directory / "warehouse.db"
+    return Warehouse(f"sqlite:///{path}", None, json.dumps({"conn_type": "sqlite", "host": str(path)}))
+
+
 @pytest.fixture(params=["sqlite", "postgresql+psycopg2", "postgresql+psycopg"])
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Warehouse]:
     """An empty database: SQLite, and PostgreSQL through both drivers."""
     driver: str = request.param
     if driver == "sqlite":
-        path = tmp_path / "warehouse.db"
-        yield Warehouse(f"sqlite:///{path}", None, json.dumps({"conn_type": "sqlite", "host": str(path)}))
+        yield sqlite_file(tmp_path)
         return
     if driver == "postgresql+psycopg" and sqlalchemy.__version__ < "2":
         pytest.skip("SQLAlchemy 1.4 does not know psycopg 3")
@@ -42,6 +46,12 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wareho
         )
     finally:
         drop_postgres_schema(schema)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Warehouse:
+    """SQLite alone."""
+    return sqlite_file(tmp_path)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from airflow_provider_achieveit.warehouse.compare import Changes
 from airflow_provider_achieveit.warehouse.databases import database_of
 from airflow_provider_achieveit.warehouse.errors import TableMismatchError, TooManyDeletesError
 from airflow_provider_achieveit.warehouse.load import plan_load
-from airflow_provider_achieveit.warehouse.model import Nested
+from airflow_provider_achieveit.warehouse.model import ColumnType, Nested, plan_tables
 from airflow_provider_achieveit.warehouse.rows import RowMaker
 from tests.warehouse.real_databases import Warehouse
 
@@ -390,6 +390,105 @@ def test_a_table_of_the_users_own_with_more_columns_is_used(warehouse: Warehouse
     warehouse.execute(f"ALTER TABLE {warehouse.name('plan_items')} ADD COLUMN loaded_by TEXT DEFAULT 'us'")
     load(warehouse, plan_items(4), nested=Nested.DROP)
     assert [row["loaded_by"] for row in warehouse.read("plan_items")] == ["us"] * 4
+
+
+def own_table(warehouse: Warehouse, types: dict[str, str], *more: str) -> None:
+    """Make the items' table as a user may have made it, some columns of other types."""
+    usual = (
+        dict.fromkeys(ColumnType, "TEXT") | {ColumnType.INTEGER: "INTEGER", ColumnType.BOOLEAN: "INTEGER"}
+        if warehouse.sqlite
+        else dict(zip(ColumnType, ["VARCHAR", "INT", "BOOL", "TIMESTAMPTZ(6)", "NUMERIC", "JSON"], strict=True))
+    )
+    columns = [
+        f"{column.name} {types.get(column.name, usual[column.type])}" for column in plan_tables(Nested.DROP)[0].columns
+    ]
+    warehouse.execute(f"CREATE TABLE {warehouse.name('plan_items')} ({', '.join([*columns, *more])})")
+
+
+@pytest.mark.parametrize(
+    ("database", "column", "kind", "told"),
+    [
+        ("sqlite", "current_value", "REAL", "REAL instead of TEXT"),
+        ("sqlite", "current_value", "NUMERIC", "NUMERIC instead of TEXT"),
+        ("sqlite", "current_value", "INTEGER", "INTEGER instead of TEXT"),
+        ("sqlite", "sequence_id", "NUMERIC(10,2)", "NUMERIC(10, 2) instead of TEXT"),
+        ("sqlite", "start", "DATETIME", "DATETIME instead of TEXT"),
+        ("sqlite", "row_number", "TEXT", "TEXT instead of BIGINT"),
+        ("sqlite", "has_metric", "TEXT", "TEXT instead of BOOLEAN"),
+        ("sqlite", "extra", "JSON", "JSON instead of TEXT"),
+        ("sqlite", "name", "", "of no type that is known instead of TEXT"),
+        ("postgresql", "name", "VARCHAR(200)", "VARCHAR(200) instead of TEXT"),
+        ("postgresql", "name", "CHAR(20)", "CHAR(20) instead of TEXT"),
+        ("postgresql", "start", "DATE", "DATE instead of TIMESTAMP WITH TIME ZONE"),
+        ("postgresql", "start", "TIMESTAMP", "TIMESTAMP WITHOUT TIME ZONE instead of TIMESTAMP WITH TIME ZONE"),
+        ("postgresql", "_extracted_at", "TIMESTAMPTZ(0)", "TIMESTAMP(0) WITH TIME ZONE instead of"),
+        ("postgresql", "current_value", "DOUBLE PRECISION", "DOUBLE PRECISION instead of NUMERIC"),
+        ("postgresql", "current_value", "NUMERIC(10,2)", "NUMERIC(10, 2) instead of NUMERIC"),
+        ("postgresql", "row_number", "NUMERIC", "NUMERIC instead of BIGINT"),
+        ("postgresql", "has_metric", "INTEGER", "INTEGER instead of BOOLEAN"),
+        ("postgresql", "extra", "JSONB", "JSONB instead of JSON"),
+    ],
+)
+def test_a_column_that_would_change_values_is_told_before_anything_is_written(
+    database: str, column: str, kind: str, told: str, request: pytest.FixtureRequest
+) -> None:
+    warehouse: Warehouse = request.getfixturevalue("sqlite" if database == "sqlite" else "postgres")
+    own_table(warehouse, {column: kind})
+    with pytest.raises(TableMismatchError) as caught:
+        load(warehouse, plan_items(3))
+    assert f"plan_items exists but its columns would change values: {column} is {told}" in str(caught.value)
+    assert "Change their types. Or name another 'table'. Nothing was written." in str(caught.value)
+    assert warehouse.tables() == {"plan_items"}
+
+
+def test_a_table_of_the_users_own_with_types_that_hold_everything_is_used(warehouse: Warehouse) -> None:
+    # SQLite takes no notice of a length.
+    wide = {"name": "VARCHAR(3)", "start": "NCHAR(1)"} if warehouse.sqlite else {"updates": "SMALLINT"}
+    key = "INTEGER PRIMARY KEY NOT NULL" if warehouse.sqlite else "INT GENERATED ALWAYS AS IDENTITY"
+    own_table(warehouse, wide, f"own_key {key}", "loaded_by TEXT NOT NULL DEFAULT 'us'")
+    item = {"id": "i", "name": "longer", "start": "2026-05-04", "currentValue": "1.10", "updates": 3, "own": 1}
+    assert load(warehouse, [item], nested=Nested.DROP).inserted == 1
+    assert load(warehouse, [item], nested=Nested.DROP).updated == 0
+    row = warehouse.read("plan_items")[0]
+    assert (row["name"], str(row["current_value"]), row["updates"], row["own_key"]) == (
+        "longer",
+        "1.10",
+        3,
+        1 if warehouse.sqlite else 2,
+    )
+
+
+def test_a_column_of_the_users_own_that_nobody_fills_is_told_before_anything_is_written(warehouse: Warehouse) -> None:
+    own_table(warehouse, {}, "loaded_by TEXT NOT NULL")
+    with pytest.raises(TableMismatchError, match=r"without a default, which a load cannot fill: loaded_by\. Give them"):
+        load(warehouse, plan_items(3), nested=Nested.DROP)
+    assert warehouse.read("plan_items") == []
+
+
+def test_a_view_is_not_written_through(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(3), table="there")
+    for suffix in SUFFIXES:
+        warehouse.execute(
+            f"CREATE VIEW {warehouse.name(f'plan_items{suffix}')} AS SELECT * FROM {warehouse.name(f'there{suffix}')}"
+        )
+    before = state(warehouse, table="there")
+    with pytest.raises(TableMismatchError, match=r"plan_items exists but is a view or something else that is no table"):
+        load(warehouse, plan_items(4))
+    assert state(warehouse, table="there") == before
+
+
+@pytest.mark.parametrize("table", ["achieveit_stage", "Achieveit_Stage", "achieveit_stage_checklists", "plan_stage"])
+def test_a_table_named_like_a_staging_table_is_a_table_like_any_other(sqlite: Warehouse, table: str) -> None:
+    load(sqlite, plan_items(3), table=table)
+    assert load(sqlite, plan_items(2), table=table) == Changes(before=3, inserted=0, updated=0, deleted=1)
+    assert sqlite.tables() == {f"{table}{suffix}" for suffix in SUFFIXES}
+
+
+def test_in_the_default_schema_a_staging_table_hides_no_table(postgres: Warehouse) -> None:
+    engine = create_engine(postgres.url, connect_args={"options": f"-c search_path={postgres.schema}"})
+    with plan_load(engine, table="achieveit_stage", schema=None, nested=Nested.DROP) as loading:
+        loading.replace("plan", max_delete_ratio=1)
+    assert postgres.tables() == {"achieveit_stage"}
 
 
 def test_identifiers_are_quoted(warehouse: Warehouse) -> None:
