@@ -30,6 +30,9 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
+    def use_utc(self, connection: Connection) -> None:
+        """Let the transaction derive days and texts from a moment in UTC, whatever the session's zone is."""
+
     def lock(self, connection: Connection, name: str) -> None:
         """Wait until no other transaction has a lock of this name, and hold it to the end of this one."""
 
@@ -69,6 +72,10 @@ class PostgresDatabase(Database):
     """PostgreSQL: COPY, and advisory locks (documented under "Explicit Locking")."""
 
     null_bytes = False
+
+    def use_utc(self, connection: Connection) -> None:
+        """Set the zone for this transaction; defaults and triggers of the user's own see it too."""
+        connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
 
     def lock(self, connection: Connection, name: str) -> None:
         """Wait for an advisory lock of the transaction."""

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
 from airflow_provider_achieveit.warehouse import model
 from airflow_provider_achieveit.warehouse.compare import Changes, changes
 from airflow_provider_achieveit.warehouse.databases import Database, database_of
-from airflow_provider_achieveit.warehouse.errors import TooManyDeletesError
+from airflow_provider_achieveit.warehouse.errors import TooManyDeletesError, WarehouseError
 from airflow_provider_achieveit.warehouse.rows import Rows
 from airflow_provider_achieveit.warehouse.target import TablePair, check_names, missing_tables, table_pairs
 
@@ -26,6 +27,10 @@ class PlanLoad:
         self.database, self.connection, self.pairs = database, connection, pairs
 
     @property
+    def _name(self) -> str:
+        return self.pairs[0].target.fullname
+
+    @property
     def null_bytes(self) -> bool:
         """Whether text may hold U+0000."""
         return self.database.null_bytes
@@ -38,7 +43,7 @@ class PlanLoad:
 
     def write(self, rows: Rows) -> None:
         """Stage the rows of one page; the warehouse's tables are not touched, nor locked."""
-        with self.connection.begin():
+        with _refusal_told(self.connection, self._name), self.connection.begin():
             for pair in self.pairs:
                 if rows[pair.model.suffix]:
                     self.database.write(self.connection, pair.staged, rows[pair.model.suffix])
@@ -54,15 +59,17 @@ class PlanLoad:
         :return: what changed, in items.
         :raises TooManyDeletesError: more would vanish; nothing was written.
         :raises TableMismatchError: the tables cannot take the rows; nothing was written.
+        :raises WarehouseError: the database refused a row or a statement; nothing was written.
         """
-        with self.connection.begin():
+        with _refusal_told(self.connection, self._name), self.connection.begin():
+            self.database.use_utc(self.connection)
             for pair in self.pairs:
                 self.database.analyze(self.connection, pair.staged)
             self._create_missing()
             # Two loads of one plan (a retry, and the worker that was thought dead) go one after the other.
-            self.database.lock(self.connection, f"achieveit plan {self.pairs[0].target.fullname} {plan_id}")
+            self.database.lock(self.connection, f"achieveit plan {self._name} {plan_id}")
             found = changes(self.connection, self.pairs, plan_id)
-            _guard(found, plan_id, self.pairs[0].target.fullname, max_delete_ratio)
+            _guard(found, plan_id, self._name, max_delete_ratio)
             for pair in self.pairs:
                 names = pair.target.columns.keys()
                 self.connection.execute(delete(pair.target).where(pair.target.c.plan_id == plan_id))
@@ -73,7 +80,7 @@ class PlanLoad:
         if not missing_tables(self.connection, self.pairs):
             return
         # Tasks of a first run make the tables at the same time; IF NOT EXISTS alone may still collide.
-        self.database.lock(self.connection, f"achieveit tables {self.pairs[0].target.fullname}")
+        self.database.lock(self.connection, f"achieveit tables {self._name}")
         for table in missing_tables(self.connection, self.pairs):
             table.create(self.connection)
 
@@ -90,6 +97,7 @@ def plan_load(engine: Engine, *, table: str, schema: str | None, nested: model.N
     :param schema: schema of the tables; None: the connection's default.
     :param nested: what becomes of the lists in an item.
     :raises TableMismatchError: the tables cannot take the rows.
+    :raises WarehouseError: the database does not allow a load.
     """
     pairs = table_pairs(table, schema, nested)
     database = database_of(engine)
@@ -98,12 +106,28 @@ def plan_load(engine: Engine, *, table: str, schema: str | None, nested: model.N
         with engine.connect() as connection:
             with connection.begin():
                 missing_tables(connection, pairs)
-            with connection.begin():
+            with _refusal_told(connection, pairs[0].target.fullname), connection.begin():
                 for pair in pairs:
                     pair.staged.create(connection, checkfirst=False)
             yield PlanLoad(database, connection, pairs)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _refusal_told(connection: Connection, table: str) -> Iterator[None]:
+    """Tell what the database refused and would refuse again; a lost connection or a lock timeout is raised as it is."""
+    refusals = (DataError, IntegrityError, ProgrammingError)
+    # COPY goes past SQLAlchemy, and so raises the driver's own.
+    of_driver = tuple(getattr(connection.dialect.dbapi, refusal.__name__) for refusal in refusals)
+    try:
+        yield
+    except (*refusals, *of_driver) as error:
+        told = str(getattr(error, "orig", error)).strip()
+        raise WarehouseError(
+            f"The database refused the load into {table}. Nothing was written. Mend what it says, or name another "
+            f"'table'. It says: {told}"
+        ) from error
 
 
 def _guard(found: Changes, plan_id: str, table: str, max_delete_ratio: float) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 
 from airflow_provider_achieveit.warehouse.compare import Changes
 from airflow_provider_achieveit.warehouse.databases import database_of
-from airflow_provider_achieveit.warehouse.errors import TableMismatchError, TooManyDeletesError
+from airflow_provider_achieveit.warehouse.errors import TableMismatchError, TooManyDeletesError, WarehouseError
 from airflow_provider_achieveit.warehouse.load import plan_load
 from airflow_provider_achieveit.warehouse.model import ColumnType, Nested, plan_tables
 from airflow_provider_achieveit.warehouse.rows import RowMaker
@@ -255,11 +255,62 @@ def test_a_row_that_the_database_refuses_leaves_everything_as_it_was(warehouse: 
         )
     else:
         warehouse.execute(f"ALTER TABLE {table} ADD CONSTRAINT no_boom CHECK (name NOT LIKE 'boom%')")
-    with pytest.raises(Exception, match="boom"):
+    with pytest.raises(WarehouseError, match=r"refused the load into .*plan_items\. Nothing was written\. .*boom"):
         load(warehouse, plan_items(20, "boom"))
     assert state(warehouse) == before
     load(warehouse, plan_items(20, "fine"))
     assert {row["name"] for row in state(warehouse)[""]} == {"fine"}
+
+
+def test_a_statement_that_the_database_does_not_allow_is_told(postgres: Warehouse) -> None:
+    load(postgres, plan_items(3))
+    items = postgres.name("plan_items")
+    postgres.execute(f"ALTER TABLE {items} ALTER COLUMN row_number TYPE SMALLINT")
+    with pytest.raises(WarehouseError, match="smallint out of range"):
+        load(postgres, [{"id": "i", "rowNumber": 2**40}])
+    postgres.execute(f"ALTER TABLE {items} DROP row_number")
+    postgres.execute(f"ALTER TABLE {items} ADD row_number INT GENERATED ALWAYS AS (1) STORED")
+    with pytest.raises(WarehouseError, match="row_number"):
+        load(postgres, plan_items(3))
+    assert len(postgres.read("plan_items")) == 3
+
+
+def test_two_ids_that_are_one_key_are_told(warehouse: Warehouse) -> None:
+    with pytest.raises(WarehouseError, match=r"refused the load into .*plan_items.*(?i:unique)"):
+        load(warehouse, [{"id": 1}, {"id": "1"}])
+    assert warehouse.tables() == set()
+
+
+def test_a_lock_that_does_not_come_free_stays_an_error_worth_a_retry(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(3))
+    setting = "PRAGMA busy_timeout = 20" if warehouse.sqlite else "SET lock_timeout = 20"
+    holder = warehouse.connect()
+    try:
+        with plan_load(warehouse.engine(), table="plan_items", schema=warehouse.schema, nested=Nested.DROP) as loading:
+            with loading.connection.begin():
+                loading.connection.exec_driver_sql(setting)
+            cursor = holder.cursor()
+            cursor.execute("BEGIN")
+            cursor.execute(f"DELETE FROM {warehouse.name('plan_items')}")
+            with pytest.raises(sqlalchemy.exc.OperationalError):
+                loading.replace("plan", max_delete_ratio=1)
+    finally:
+        holder.close()
+    assert len(warehouse.read("plan_items")) == 3
+
+
+def test_what_the_database_derives_from_a_moment_is_in_utc(postgres: Warehouse) -> None:
+    load(postgres, plan_items(1), nested=Nested.DROP)
+    items = postgres.name("plan_items")
+    postgres.execute(
+        f"ALTER TABLE {items} ADD day DATE; "
+        f"CREATE FUNCTION {postgres.name('day')}() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN NEW.day := NEW.start::date; RETURN NEW; END'; "
+        f"CREATE TRIGGER day BEFORE INSERT ON {items} FOR EACH ROW EXECUTE FUNCTION {postgres.name('day')}()"
+    )
+    engine = create_engine(postgres.url, connect_args={"options": "-c TimeZone=America/New_York"})
+    load(postgres, [{"id": "i0", "start": "2026-06-01T00:00:00Z"}], nested=Nested.DROP, engine=engine)
+    assert str(postgres.read("plan_items")[0]["day"]) == "2026-06-01"
 
 
 class PowerCut(BaseException):
