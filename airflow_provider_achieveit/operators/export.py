@@ -62,8 +62,8 @@ class AchieveItExportPlanOperator(BaseOperator):
     :raises ValueError: a setting that cannot be used (when the DAG is parsed).
     :raises AchieveItForbiddenError: this key's user may not see the plan.
     :raises AchieveItInconsistentExportError: the plan kept changing while it was read; the warehouse is untouched.
-    :raises AchieveItLoadRefusedError: the tables cannot take the rows, or too many items would vanish; the warehouse
-        is untouched.
+    :raises AchieveItLoadRefusedError: the tables cannot take the rows, a state that was read later is there already, or
+        too many items would vanish; the warehouse is untouched.
     """
 
     template_fields: Sequence[str] = ("plan_id", "conn_id", "achieveit_conn_id", "schema", "table")
@@ -120,7 +120,7 @@ class AchieveItExportPlanOperator(BaseOperator):
             with plan_load(engine, table=self.table, schema=schema, nested=Nested(self.nested)) as load:
                 read, extracted_at = self._stage(load)
                 started = time.monotonic()
-                changed = load.replace(self.plan_id, max_delete_ratio=self.max_delete_ratio)
+                changed = load.replace(self.plan_id, extracted_at=extracted_at, max_delete_ratio=self.max_delete_ratio)
         except WarehouseError as refused:
             raise AchieveItLoadRefusedError(str(refused)) from None
         self.log.info(

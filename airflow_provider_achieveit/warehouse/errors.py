@@ -11,5 +11,9 @@ class TableMismatchError(WarehouseError):
     """A table or schema of the warehouse cannot take the rows."""
 
 
+class NewerStateError(WarehouseError):
+    """A state that was read later is in the warehouse already."""
+
+
 class TooManyDeletesError(WarehouseError):
     """More rows would vanish than ``max_delete_ratio`` allows."""

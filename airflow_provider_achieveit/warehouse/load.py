@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Text, cast, delete, func, insert, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
 from airflow_provider_achieveit.warehouse import model
 from airflow_provider_achieveit.warehouse.compare import Changes, changes
 from airflow_provider_achieveit.warehouse.databases import Database, database_of
-from airflow_provider_achieveit.warehouse.errors import TooManyDeletesError, WarehouseError
+from airflow_provider_achieveit.warehouse.errors import NewerStateError, TooManyDeletesError, WarehouseError
 from airflow_provider_achieveit.warehouse.rows import Rows
 from airflow_provider_achieveit.warehouse.target import TablePair, check_names, missing_tables, table_pairs
 
@@ -48,15 +49,17 @@ class PlanLoad:
                 if rows[pair.model.suffix]:
                     self.database.write(self.connection, pair.staged, rows[pair.model.suffix])
 
-    def replace(self, plan_id: str, *, max_delete_ratio: float) -> Changes:
+    def replace(self, plan_id: str, *, extracted_at: datetime, max_delete_ratio: float) -> Changes:
         """Put the staged rows in the place of all rows of a plan, in one transaction.
 
         Readers see the plan as it was, or as it is now; other plans in the same tables are not touched, nor blocked.
         Missing tables are made in the same transaction.
 
         :param plan_id: the plan whose rows are staged.
+        :param extracted_at: when they were read.
         :param max_delete_ratio: refuse if more than this share (0 to 1) of the plan's items would vanish.
         :return: what changed, in items.
+        :raises NewerStateError: what is there was read later; nothing was written.
         :raises TooManyDeletesError: more would vanish; nothing was written.
         :raises TableMismatchError: the tables cannot take the rows; nothing was written.
         :raises WarehouseError: the database refused a row or a statement; nothing was written.
@@ -68,6 +71,7 @@ class PlanLoad:
             self._create_missing()
             # Two loads of one plan (a retry, and the worker that was thought dead) go one after the other.
             self.database.lock(self.connection, f"achieveit plan {self._name} {plan_id}")
+            self._check_newest(plan_id, extracted_at)
             found = changes(self.connection, self.pairs, plan_id)
             _guard(found, plan_id, self._name, max_delete_ratio)
             for pair in self.pairs:
@@ -75,6 +79,21 @@ class PlanLoad:
                 self.connection.execute(delete(pair.target).where(pair.target.c.plan_id == plan_id))
                 self.connection.execute(insert(pair.target).from_select(names, select(*pair.staged.columns)))
             return found
+
+    def _check_newest(self, plan_id: str, extracted_at: datetime) -> None:
+        """Refuse to go back in time: a slow task may end after one that began later."""
+        target = self.pairs[0].target
+        read_at = target.c[model.EXTRACTED_AT.name]
+        newer = self.connection.execute(
+            # As text: only for the message, whatever somebody else may have written there.
+            select(cast(func.max(read_at), Text)).where(target.c.plan_id == plan_id, read_at > extracted_at)
+        ).scalar_one()
+        if newer:
+            raise NewerStateError(
+                f"Plan {plan_id} in {self._name} was read at {newer}, after this task read it at {extracted_at}: the "
+                "newer state stays, and nothing was written. If that moment is wrong (a clock that was ahead), correct "
+                f"{read_at.name} in the table and run again."
+            )
 
     def _create_missing(self) -> None:
         if not missing_tables(self.connection, self.pairs):

@@ -186,6 +186,19 @@ def test_a_plan_that_shrank_too_much_is_refused_for_good(simulator: RunningSimul
         simulator.world.plans["p1"].items = items
 
 
+def test_an_older_read_that_ends_later_fails_for_good(simulator: RunningSimulator, database: Path) -> None:
+    operator().execute({})
+    connection = sqlite3.connect(database)
+    connection.execute("UPDATE plan_items SET _extracted_at = '2999-01-01T00:00:00+00:00'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(
+        AchieveItLoadRefusedError, match=r"was read at 2999-01-01T00:00:00.*nothing was written"
+    ) as caught:
+        operator().execute({})
+    assert isinstance(caught.value, AirflowFailException)
+
+
 def test_importing_the_operator_loads_nothing_heavy(tmp_path: Path) -> None:
     program = (
         "import sys\n"

@@ -19,7 +19,12 @@ from sqlalchemy.engine import Engine
 
 from airflow_provider_achieveit.warehouse.compare import Changes
 from airflow_provider_achieveit.warehouse.databases import database_of
-from airflow_provider_achieveit.warehouse.errors import TableMismatchError, TooManyDeletesError, WarehouseError
+from airflow_provider_achieveit.warehouse.errors import (
+    NewerStateError,
+    TableMismatchError,
+    TooManyDeletesError,
+    WarehouseError,
+)
 from airflow_provider_achieveit.warehouse.load import plan_load
 from airflow_provider_achieveit.warehouse.model import ColumnType, Nested, plan_tables
 from airflow_provider_achieveit.warehouse.rows import RowMaker
@@ -48,7 +53,7 @@ def load(
         for start in range(0, len(items), 100):
             loading.write(maker.rows(items[start : start + 100]))
         before_replace()
-        return loading.replace(plan_id, max_delete_ratio=max_delete_ratio)
+        return loading.replace(plan_id, extracted_at=extracted_at, max_delete_ratio=max_delete_ratio)
 
 
 def plan_items(count: int, name: str = "n") -> list[Item]:
@@ -293,7 +298,7 @@ def test_a_lock_that_does_not_come_free_stays_an_error_worth_a_retry(warehouse: 
             cursor.execute("BEGIN")
             cursor.execute(f"DELETE FROM {warehouse.name('plan_items')}")
             with pytest.raises(sqlalchemy.exc.OperationalError):
-                loading.replace("plan", max_delete_ratio=1)
+                loading.replace("plan", extracted_at=NOW, max_delete_ratio=1)
     finally:
         holder.close()
     assert len(warehouse.read("plan_items")) == 3
@@ -311,6 +316,30 @@ def test_what_the_database_derives_from_a_moment_is_in_utc(postgres: Warehouse) 
     engine = create_engine(postgres.url, connect_args={"options": "-c TimeZone=America/New_York"})
     load(postgres, [{"id": "i0", "start": "2026-06-01T00:00:00Z"}], nested=Nested.DROP, engine=engine)
     assert str(postgres.read("plan_items")[0]["day"]) == "2026-06-01"
+
+
+def test_a_read_that_ends_after_a_newer_one_changes_nothing(warehouse: Warehouse) -> None:
+    for newer in (NOW + timedelta(microseconds=1), NOW.replace(microsecond=0) + timedelta(seconds=1)):
+        load(warehouse, plan_items(4, "newer"), extracted_at=newer)
+        before = state(warehouse)
+        with pytest.raises(
+            NewerStateError, match=r"in .*plan_items was read at 2026-01-02.*, after this task read it at"
+        ):
+            load(warehouse, [], extracted_at=NOW, max_delete_ratio=0.5)
+        assert state(warehouse) == before
+    assert load(warehouse, plan_items(3), "other plan", extracted_at=NOW).inserted == 3
+    assert load(warehouse, plan_items(3, "same time"), extracted_at=newer).updated == 3
+
+
+def test_of_two_loads_at_the_same_time_the_one_that_read_later_stays(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(2, "first"), extracted_at=NOW - timedelta(hours=1))
+
+    def overtake() -> None:
+        load(warehouse, plan_items(2, "later"), extracted_at=NOW + timedelta(seconds=1))
+
+    with pytest.raises(NewerStateError):
+        load(warehouse, plan_items(2, "earlier"), extracted_at=NOW, before_replace=overtake)
+    assert {row["name"] for row in warehouse.read("plan_items")} == {"later"}
 
 
 class PowerCut(BaseException):
@@ -538,7 +567,7 @@ def test_a_table_named_like_a_staging_table_is_a_table_like_any_other(sqlite: Wa
 def test_in_the_default_schema_a_staging_table_hides_no_table(postgres: Warehouse) -> None:
     engine = create_engine(postgres.url, connect_args={"options": f"-c search_path={postgres.schema}"})
     with plan_load(engine, table="achieveit_stage", schema=None, nested=Nested.DROP) as loading:
-        loading.replace("plan", max_delete_ratio=1)
+        loading.replace("plan", extracted_at=NOW, max_delete_ratio=1)
     assert postgres.tables() == {"achieveit_stage"}
 
 
@@ -564,7 +593,7 @@ def test_a_load_that_began_anew_holds_only_the_second_read(warehouse: Warehouse)
         loading.write(maker.rows(plan_items(9, "first")))
         loading.clear()
         loading.write(maker.rows(plan_items(4, "second")))
-        assert loading.replace("plan", max_delete_ratio=0).inserted == 4
+        assert loading.replace("plan", extracted_at=NOW, max_delete_ratio=0).inserted == 4
     assert {row["name"] for row in warehouse.read("t")} == {"second"}
     assert len(warehouse.read("t_tags")) == 8
 
