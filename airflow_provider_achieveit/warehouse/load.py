@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Text, cast, delete, func, insert, select
+from sqlalchemy import Table, Text, cast, delete, func, insert, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
@@ -15,7 +15,13 @@ from airflow_provider_achieveit.warehouse.compare import Changes, changes
 from airflow_provider_achieveit.warehouse.databases import Database, database_of
 from airflow_provider_achieveit.warehouse.errors import NewerStateError, TooManyDeletesError, WarehouseError
 from airflow_provider_achieveit.warehouse.rows import Rows
-from airflow_provider_achieveit.warehouse.target import TablePair, check_names, missing_tables, table_pairs
+from airflow_provider_achieveit.warehouse.target import (
+    TablePair,
+    abandoned_tables,
+    check_names,
+    missing_tables,
+    table_pairs,
+)
 
 
 class PlanLoad:
@@ -24,8 +30,10 @@ class PlanLoad:
     The order of calls: :meth:`write` for every page (:meth:`clear` to begin anew), then :meth:`replace`.
     """
 
-    def __init__(self, database: Database, connection: Connection, pairs: tuple[TablePair, ...]) -> None:
-        self.database, self.connection, self.pairs = database, connection, pairs
+    def __init__(
+        self, database: Database, connection: Connection, pairs: tuple[TablePair, ...], abandoned: list[Table]
+    ) -> None:
+        self.database, self.connection, self.pairs, self.abandoned = database, connection, pairs, abandoned
 
     @property
     def _name(self) -> str:
@@ -78,6 +86,8 @@ class PlanLoad:
                 names = pair.target.columns.keys()
                 self.connection.execute(delete(pair.target).where(pair.target.c.plan_id == plan_id))
                 self.connection.execute(insert(pair.target).from_select(names, select(*pair.staged.columns)))
+            for child in self.abandoned:
+                self.connection.execute(delete(child).where(child.c.plan_id == plan_id))
             return found
 
     def _check_newest(self, plan_id: str, extracted_at: datetime) -> None:
@@ -125,10 +135,11 @@ def plan_load(engine: Engine, *, table: str, schema: str | None, nested: model.N
         with engine.connect() as connection:
             with connection.begin():
                 missing_tables(connection, pairs)
+                abandoned = abandoned_tables(connection, table, schema, nested)
             with _refusal_told(connection, pairs[0].target.fullname), connection.begin():
                 for pair in pairs:
                     pair.staged.create(connection, checkfirst=False)
-            yield PlanLoad(database, connection, pairs)
+            yield PlanLoad(database, connection, pairs, abandoned)
     finally:
         engine.dispose()
 

@@ -86,6 +86,21 @@ def missing_tables(connection: Connection, pairs: Iterable[TablePair]) -> list[T
     return missing
 
 
+def abandoned_tables(connection: Connection, name: str, schema: str | None, nested: model.Nested) -> list[Table]:
+    """Return the child tables that loads with another ``nested`` made, and this one does not fill.
+
+    A table of such a name that could not take the rows is somebody else's.
+    """
+    if nested is model.Nested.TABLES:
+        return []
+    inspector = inspect(connection)
+    return [
+        pair.target
+        for pair in table_pairs(name, schema, model.Nested.TABLES)[1:]
+        if inspector.has_table(pair.target.name, schema=schema) and not _mismatch(inspector, pair, connection.dialect)
+    ]
+
+
 def _mismatch(inspector: Inspector, pair: TablePair, dialect: Dialect) -> str | None:
     """Tell why something of a table's name cannot take its rows, and what to do."""
     table = pair.target

@@ -587,6 +587,25 @@ def test_lists_in_json_columns(warehouse: Warehouse) -> None:
     assert row["extra"] == '{"own":{"field":1.10}}'
 
 
+@pytest.mark.parametrize("nested", [Nested.JSON, Nested.DROP])
+def test_another_way_for_lists_leaves_no_child_rows_behind(warehouse: Warehouse, nested: Nested) -> None:
+    load(warehouse, plan_items(3), nested=nested)
+    load(warehouse, plan_items(3))
+    load(warehouse, plan_items(2), "other plan")
+    untouched = state(warehouse, "other plan")
+    warehouse.execute(f"DROP TABLE {warehouse.name('plan_items_admins')}")
+    warehouse.execute(f"DROP TABLE {warehouse.name('plan_items_tags')}")
+    warehouse.execute(f"CREATE TABLE {warehouse.name('plan_items_tags')} AS SELECT 'plan' AS plan_id, 1 AS own")
+    load(warehouse, plan_items(3), nested=nested)
+    left = [suffix for suffix in SUFFIXES if suffix not in ("_admins", "_tags")]
+    for suffix in left:
+        rows = warehouse.read(f"plan_items{suffix}", order="1, 2, 3, 4")
+        assert len([row for row in rows if row["plan_id"] == "plan"]) == (0 if suffix else 3)
+        assert len([row for row in rows if row["plan_id"] == "other plan"]) == len(untouched[suffix])
+    assert len(warehouse.read("plan_items_tags", order="1")) == 1, "a table of somebody else's"
+    assert warehouse.tables() == {f"plan_items{suffix}" for suffix in [*left, "_tags"]}
+
+
 def test_a_load_that_began_anew_holds_only_the_second_read(warehouse: Warehouse) -> None:
     with plan_load(warehouse.engine(), table="t", schema=warehouse.schema, nested=Nested.TABLES) as loading:
         maker = RowMaker("plan", NOW, nested=Nested.TABLES, unescape_html=True, null_bytes=loading.null_bytes)
