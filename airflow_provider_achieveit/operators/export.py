@@ -151,6 +151,8 @@ class AchieveItExportPlanOperator(BaseOperator):
             value = getattr(self, name)
             if not isinstance(value, str) or not value.strip():
                 raise AchieveItLoadRefusedError(f"{name} must be a text that is not empty, not {value!r}")
+            if "\x00" in value:
+                raise AchieveItLoadRefusedError(f"{name} {value!r} has a null character in it")
         if "." in self.table:
             raise AchieveItLoadRefusedError(
                 f"table {self.table!r} has a dot in it; give the part before it as 'schema'"

@@ -90,6 +90,7 @@ def test_settings_that_cannot_work_are_refused_when_the_dag_is_parsed(options: d
         ({"plan_id": ""}, "plan_id must be a text that is not empty, not ''"),
         ({"plan_id": " "}, "plan_id must be a text"),
         ({"plan_id": None}, "plan_id must be a text that is not empty, not None"),
+        ({"plan_id": "p\x001"}, r"plan_id 'p\\x001' has a null character in it"),
         ({"table": ""}, "table must be a text"),
         ({"table": "lake.plan_items"}, "give the part before it as 'schema'"),
         ({"schema": "nowhere"}, "schema 'nowhere' does not exist"),
