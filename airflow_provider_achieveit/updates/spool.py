@@ -59,8 +59,8 @@ class Batch:
     :param body: the exact bytes.
     :param rows: how many updates it holds.
     :param sha256: hexadecimal digest of the body.
-    :param first_row: number of its first row in the source.
-    :param last_row: number of its last row in the source.
+    :param first_row: lowest number in the source of its rows.
+    :param last_row: highest number in the source of its rows.
     """
 
     number: int
@@ -85,9 +85,16 @@ class Prepared:
     """
 
     def __init__(
-        self, database: sqlite3.Connection, kind: UpdateKind, body_format: BodyFormat, header: bool, batch_size: int
+        self,
+        database: sqlite3.Connection,
+        kind: UpdateKind,
+        body_format: BodyFormat,
+        header: bool,
+        batch_size: int,
+        ordered: bool,
     ) -> None:
         self._database = database
+        self._order = '"row"' if ordered else _KEY
         self._kind = kind
         self._body_format = body_format
         self._header = header
@@ -113,14 +120,20 @@ class Prepared:
             yield Reject(*told)
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the batches in the order of the rows; each call begins anew and gives the same bytes."""
-        cursor = self._database.execute('SELECT * FROM records ORDER BY "row"')
+        """Yield the batches; each call begins anew and gives the same bytes.
+
+        They hold the rows in the order of the source. Where it has none, they are ordered by external id and as-of
+        date, which no two of them share: the same rows in another order must give the same batches, or a retry would
+        apply them twice.
+        """
+        cursor = self._database.execute(f"SELECT * FROM records ORDER BY {self._order}")
         number = 0
         while rows := cursor.fetchmany(self._batch_size):
             number += 1
             texts: list[Texts] = [row[1:] for row in rows]
             body = encode_texts(texts, self._kind, self._body_format, self._header)
-            yield Batch(number, body, len(rows), sha256(body).hexdigest(), rows[0][0], rows[-1][0])
+            numbers = [row[0] for row in rows]
+            yield Batch(number, body, len(rows), sha256(body).hexdigest(), min(numbers), max(numbers))
 
     def close(self) -> None:
         """Drop everything; the object is of no use then but for its counts."""
@@ -168,7 +181,7 @@ def prepare(
         if source.columns is not None:
             checker.check_columns(source.columns, source.name)
         database.executescript(_SCHEMA)
-        prepared = Prepared(database, kind, body_format, header, batch_size)
+        prepared = Prepared(database, kind, body_format, header, batch_size, source.ordered)
         _read(source, checker, database, prepared)
         _settle_duplicates(checker, database, prepared, on_duplicate)
     except BaseException:

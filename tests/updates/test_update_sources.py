@@ -306,6 +306,25 @@ def test_sqlite_without_rows(sqlite: sqlite3.Connection) -> None:
         read_query(sqlite, "CREATE TABLE x (y)")
 
 
+@pytest.mark.parametrize(
+    ("order", "ordered"),
+    [
+        ("ORDER BY a", True),
+        ("order\n\tBy (a), abs(a)", True),
+        ("", False),
+        ("/* order by a */ -- order by a", False),
+        ("WHERE ' order by ' <> 'x'", False),
+        ("WHERE a IN (SELECT a FROM (SELECT 1 AS a) ORDER BY a)", False),
+        ('AS "order by"', False),
+    ],
+)
+def test_only_a_query_that_asks_for_order_has_one(sqlite: sqlite3.Connection, order: str, ordered: bool) -> None:
+    sql = f"SELECT a, row_number() OVER (PARTITION BY a ORDER BY a) FROM (SELECT 1 AS a) {order}"
+    source = read_query(sqlite, sql)
+    source.close()
+    assert source.ordered is ordered
+
+
 QUERY = """
     SELECT 9007199254740993::bigint AS id, 12345678901234.5678::numeric AS value, DATE '2026-01-05' AS day,
            TIMESTAMPTZ '2026-01-05 23:30+00' AS moment, NULL::text AS note, '5%' AS share, number

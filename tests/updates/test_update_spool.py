@@ -66,6 +66,25 @@ def test_batches_in_the_other_forms(body_format: str, header: bool) -> None:
     assert batch.body == encode([record], PROGRESS, BodyFormat(body_format), header)
 
 
+def test_an_order_that_nobody_promised_makes_no_other_batches() -> None:
+    rows = [update(f"kpi {item}", f"2026-01-0{day}") for item in range(1, 4) for day in (5, 6)]
+    told = []
+    for order in ([0, 1, 2, 3, 4, 5], [5, 0, 3, 1, 4, 2]):
+        source = Source("x", None, (rows[at] for at in order), ordered=False)
+        with prepare(source, Checker(PROGRESS), kind=PROGRESS, batch_size=4) as result:
+            told.append([(batch.sha256, batch.first_row, batch.last_row) for batch in result.batches()])
+    in_order, shuffled = told
+    assert [rows[1:] for rows in in_order] == [(1, 4), (5, 6)]
+    assert [rows[1:] for rows in shuffled] == [(2, 6), (1, 5)]
+    assert [sha for sha, *_ in in_order] == [sha for sha, *_ in shuffled]
+
+
+def test_an_order_of_the_source_is_kept() -> None:
+    with prepared([update("b"), update("a")]) as result:
+        (batch,) = result.batches()
+    assert batch.body.index(b"b,On Track") < batch.body.index(b"a,On Track")
+
+
 def test_the_comment_column_is_a_matter_of_the_batch() -> None:
     with prepared([update("a", comment="x"), update("b")], batch_size=1) as result:
         assert [b"Comment" in batch.body for batch in result.batches()] == [True, False]

@@ -17,11 +17,14 @@ class Source:
     :param name: what to call the source in a message.
     :param columns: its columns in their order, duplicates included; None where only the rows tell.
     :param rows: column name to value, row by row.
+    :param ordered: whether the rows come in the same order whenever they are the same rows. A retry must make the same
+        batches again, or it would apply their updates twice.
     """
 
     name: str
     columns: tuple[str, ...] | None
     rows: Iterator[Mapping[str, Any]]
+    ordered: bool = True
 
     def close(self) -> None:
         """Let go of the file or cursor behind the rows, read to the end or not."""
@@ -38,10 +41,10 @@ def columns_of(rows: Iterable[Mapping[Any, Any]]) -> tuple[str, ...] | None:
     return tuple(map(str, seen)) or None
 
 
-def source_of_stream(name: str, stream: Iterator[Any]) -> Source:
+def source_of_stream(name: str, stream: Iterator[Any], *, ordered: bool = True) -> Source:
     """Return the source whose columns are the first thing that a stream yields, and whose rows are the rest.
 
     A stream that has begun holds its file or cursor in a ``finally``, which runs at its end or when it is dropped.
     """
     columns = tuple(next(stream))
-    return Source(name, columns, stream)
+    return Source(name, columns, stream, ordered)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
 from airflow_provider_achieveit.updates.sources import CHUNK_ROWS, Source, source_of_stream
+
+# What hides an ORDER BY that orders nothing of the result: text, comments, and any pair of parentheses, a window's too.
+_TEXT_OR_COMMENT = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+_PARENTHESES = re.compile(r"\([^()]*\)")
+_ORDER_BY = re.compile(r"\border\s+by\b", re.IGNORECASE)
 
 
 def read_query(connection: Any, sql: str, parameters: Any = None, batch_rows: int = CHUNK_ROWS) -> Source:
@@ -16,13 +22,22 @@ def read_query(connection: Any, sql: str, parameters: Any = None, batch_rows: in
     The result stays on the server where the driver can do that: psycopg2, psycopg, mysqlclient and PyMySQL, whose
     ordinary cursors take the whole result into memory.
 
+    SQL promises an order only where the statement asks for one, so its rows count as ordered only then.
+
     :param connection: an open connection; the caller closes it after the rows are read.
     :param sql: one statement that gives rows.
     :param parameters: its parameters in the driver's style (default: none).
     :param batch_rows: rows to fetch at a time.
     :raises ValueError: the statement gives no rows at all, not even none.
     """
-    return source_of_stream("the query", _stream(connection, sql, parameters, batch_rows))
+    return source_of_stream("the query", _stream(connection, sql, parameters, batch_rows), ordered=_asks_for_order(sql))
+
+
+def _asks_for_order(sql: str) -> bool:
+    sql, found = _TEXT_OR_COMMENT.sub(" ", sql), 1
+    while found:
+        sql, found = _PARENTHESES.subn(" ", sql)
+    return _ORDER_BY.search(sql) is not None
 
 
 def _stream(connection: Any, sql: str, parameters: Any, batch_rows: int) -> Iterator[Any]:
