@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from airflow_provider_achieveit.api.contract import KIND_FIELDS, REQUIRED_FIELDS, UpdateField, UpdateKind
 from airflow_provider_achieveit.updates.nearest import did_you_mean
@@ -56,19 +56,42 @@ def check_source_columns(
     *,
     explicit: bool,
     has_date: bool,
+    date_is_default: bool = False,
     source_name: str = "the source",
 ) -> None:
     """Check a source's columns against the mapping, before any row is looked at.
+
+    A column that is there and not read must be left out on purpose: named in no ``columns`` that the user gave, or
+    nothing like a field. An optional field would otherwise be lost without a word.
 
     :param columns: as :func:`resolve_columns` gave it.
     :param source_columns: the names of the source's columns, in its order.
     :param kind: the kind of updates.
     :param explicit: whether the user named the columns; each must then exist. Otherwise only required ones must.
     :param has_date: whether one date for all rows is given.
+    :param date_is_default: whether that date is only the run's, taken because nobody named another.
     :param source_name: what to call the source in a message.
-    :raises ValueError: a column that is missing or there twice, or two places for the date.
+    :raises ValueError: a column that is missing or there twice, or not read though it looks like a field, or two places
+        for the date.
     """
     available = f"{source_name} has the columns {', '.join(map(repr, source_columns)) or '(none)'}"
+    read = {column for field, column in columns.items() if not (has_date and field is UpdateField.AS_OF_DATE)}
+    for column, like in _look_alikes(source_columns, kind):
+        if column in read:
+            continue
+        if like is UpdateField.AS_OF_DATE and date_is_default:
+            raise ValueError(
+                f"{source_name} has a column {column!r} that columns does not map; map it, or give as_of_date"
+            )
+        if like is UpdateField.AS_OF_DATE and has_date and not explicit:
+            raise ValueError(
+                f"as_of_date is given for all rows, and {source_name} has a column {column!r} too; leave one of them "
+                "out, or name the columns to use in columns"
+            )
+        if not explicit:
+            raise ValueError(
+                f"column {column!r} looks like {like.value!r} but is not read; map it with columns={{...}}. {available}"
+            )
     for field, column in columns.items():
         found = list(source_columns).count(column)
         if found > 1:
@@ -78,11 +101,18 @@ def check_source_columns(
                 f"no column {column!r} for {field.value!r}{did_you_mean(column, source_columns)}: {available}. "
                 f"Map it with columns={{{field.value!r}: ...}}."
             )
-        if found and has_date and field is UpdateField.AS_OF_DATE:
-            raise ValueError(
-                f"as_of_date is given for all rows, and {source_name} has a column {column!r} too; leave one of them "
-                "out, or name the columns to use in columns"
-            )
+
+
+def _look_alikes(source_columns: Sequence[str], kind: UpdateKind) -> Iterator[tuple[str, UpdateField]]:
+    """Yield each column whose letters and digits are those of a field's name, in any case, and that field."""
+    fields = {_folded(field): field for field in KIND_FIELDS[kind]}
+    for column in source_columns:
+        if field := fields.get(_folded(column)):
+            yield column, field
+
+
+def _folded(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 def _is_required(field: UpdateField, kind: UpdateKind, has_date: bool) -> bool:

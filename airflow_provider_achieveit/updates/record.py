@@ -48,6 +48,8 @@ class Checker:
     :param extra_statuses: statuses of this tenant besides the seven that every tenant has.
     :param as_of_date: one date for all rows, where the source has no such column (default: none).
     :param timezone: IANA name or tzinfo of the zone whose calendar day counts for moments with an offset.
+    :param date_is_default: whether ``as_of_date`` is only the run's date, taken because nobody named another; a source
+        that has such a column then is an error.
     :raises ValueError: an argument that cannot be right, told with what to do.
     """
 
@@ -59,11 +61,13 @@ class Checker:
         extra_statuses: Iterable[str] = (),
         as_of_date: date | str | None = None,
         timezone: str | tzinfo = "UTC",
+        date_is_default: bool = False,
     ) -> None:
         self.kind = kind
         self.columns = resolve_columns(columns, kind)
         self._explicit = columns is not None
         self._has_date = as_of_date is not None
+        self._date_is_default = date_is_default
         if self._explicit:
             check_required_fields(self.columns, kind, has_date=self._has_date)
         check_date = as_of_date_check(_zone(timezone))
@@ -93,7 +97,8 @@ class Checker:
     def check_columns(self, source_columns: Sequence[str], source_name: str = "the source") -> None:
         """Check a source's columns, as :func:`.columns.check_source_columns`.
 
-        :raises ValueError: a column that is missing or there twice, or two places for the date.
+        :raises ValueError: a column that is missing or there twice, or not read though it looks like a field, or two
+            places for the date.
         """
         check_source_columns(
             self.columns,
@@ -101,6 +106,7 @@ class Checker:
             self.kind,
             explicit=self._explicit,
             has_date=self._has_date,
+            date_is_default=self._date_is_default,
             source_name=source_name,
         )
 

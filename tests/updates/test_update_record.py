@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -79,7 +80,48 @@ def test_source_columns_accepted() -> None:
     Checker(PROGRESS, ALL).check_columns(["value", "kpi", "rag", "note", "day", "more", "more"])
     Checker(PROGRESS).check_columns(["external_id", "status", "as_of_date"])
     Checker(PROGRESS, as_of_date="2026-01-05").check_columns(["external_id", "status"])
-    Checker(METRIC).check_columns(["external_id", "metric_value", "as_of_date", "status"])
+    Checker(METRIC).check_columns(["external_id", "metric_value", "as_of_date", "status", "Status"])
+    Checker(PROGRESS).check_columns(["external_id", "status", "as_of_date", "my comment", "metric_value_2", "№"])
+
+
+def test_columns_that_a_mapping_leaves_out_are_left_out_on_purpose() -> None:
+    look_alikes = ["External ID", "Metric Value", "comment"]
+    Checker(PROGRESS, ALL).check_columns([*ALL.values(), *look_alikes, "as_of_date"])
+    dated = {"external_id": "kpi", "status": "rag"}
+    Checker(PROGRESS, dated, as_of_date="2026-01-05").check_columns(["kpi", "rag", *look_alikes, "as_of_date"])
+    default = {"as_of_date": "2026-01-05", "date_is_default": True}
+    Checker(PROGRESS, dated, **default).check_columns(["kpi", "rag", *look_alikes])
+    Checker(PROGRESS, {**dated, "comment": "as_of_date"}, **default).check_columns(["kpi", "rag", "as_of_date"])
+
+
+REQUIRED = ("external_id", "status", "as_of_date")
+
+
+@pytest.mark.parametrize(
+    ("columns", "look_alike", "field"),
+    [
+        ((*REQUIRED, "Metric Value"), "Metric Value", "metric_value"),
+        ((*REQUIRED, "metricValue"), "metricValue", "metric_value"),
+        ((*REQUIRED, "metric_value", "METRIC_VALUE"), "METRIC_VALUE", "metric_value"),
+        ((*REQUIRED, " comment "), " comment ", "comment"),
+        (("External ID", "status", "as_of_date"), "External ID", "external_id"),
+        (("external_id", "status", "As Of Date"), "As Of Date", "as_of_date"),
+        (("external_id", "status", "asofdate"), "asofdate", "as_of_date"),
+    ],
+)
+def test_a_column_that_looks_like_a_field_is_not_lost(columns: list[str], look_alike: str, field: str) -> None:
+    message = f"column '{look_alike}' looks like '{field}' but is not read; map it with columns={{...}}. kpis.csv has"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Checker(PROGRESS).check_columns(columns, "kpis.csv")
+
+
+@pytest.mark.parametrize("columns", [None, {"external_id": "kpi", "status": "rag"}])
+@pytest.mark.parametrize("date_column", ["as_of_date", "As Of Date"])
+def test_the_default_date_does_not_hide_a_column_of_dates(columns: Any, date_column: str) -> None:
+    checker = Checker(PROGRESS, columns, as_of_date="2026-01-05", date_is_default=True)
+    message = f"the source has a column '{date_column}' that columns does not map; map it, or give as_of_date"
+    with pytest.raises(ValueError, match=message):
+        checker.check_columns([*(columns or {"external_id": "external_id", "status": "status"}).values(), date_column])
 
 
 @pytest.mark.parametrize(
@@ -99,6 +141,11 @@ def test_source_columns_accepted() -> None:
         (
             Checker(METRIC, as_of_date="2026-01-05"),
             ["external_id", "metric_value", "as_of_date"],
+            "leave one of them out",
+        ),
+        (
+            Checker(METRIC, as_of_date="2026-01-05"),
+            ["external_id", "metric_value", "AsOfDate"],
             "leave one of them out",
         ),
     ],
