@@ -298,9 +298,15 @@ class TestDates:
         import pendulum
 
         moment = pendulum.datetime(2026, 3, 1, 23, 30, tz="UTC")
-        columns = {"external_id": "external_id", "status": "status", "metric_value": "metric_value"}
-        push(rows=[GOOD], columns=columns, timezone="Europe/Berlin", run_options={"logical_date": moment})
+        rows = [{name: value for name, value in GOOD.items() if name != "as_of_date"}]
+        push(rows=rows, timezone="Europe/Berlin", run_options={"logical_date": moment})
         assert received(simulator)[0]["As Of Date"] == "2026-03-02"
+
+    def test_the_run_does_not_date_rows_that_have_dates(self, simulator: RunningSimulator) -> None:
+        columns = {"external_id": "external_id", "status": "status", "metric_value": "metric_value"}
+        outcome = push(rows=[GOOD], columns=columns)
+        assert "'as_of_date'" in str(outcome.error)
+        assert simulator.world.requests == []
 
     def test_one_templated_date_for_all(self, simulator: RunningSimulator) -> None:
         import pendulum
