@@ -17,7 +17,7 @@ class Reject:
     """One reason why one row is not sent; a row has as many as it has bad columns.
 
     :param row: number of the data row in its source, from 1; a header is not counted.
-    :param column: the source's name of the column.
+    :param column: the source's name of the column; empty where the row as a whole is bad.
     :param value: the value as text, at most :data:`MAX_VALUE_CHARS` characters; empty for NULL.
     :param reason: what is wrong with it and what to do.
     """
@@ -28,7 +28,8 @@ class Reject:
     reason: str
 
     def __str__(self) -> str:
-        return f"row {self.row}, {self.column} {self.value!r}: {self.reason}"
+        column = f"{self.column} " if self.column else ""
+        return f"row {self.row}, {column}{self.value!r}: {self.reason}"
 
 
 def reject_value(value: object) -> str:

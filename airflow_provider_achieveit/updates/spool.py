@@ -16,8 +16,8 @@ from typing import Any, Literal, Self, get_args
 from airflow_provider_achieveit.api.contract import BodyFormat, UpdateField, UpdateKind
 from airflow_provider_achieveit.updates.encode import Texts, encode_texts, record_texts
 from airflow_provider_achieveit.updates.record import Checker, Record
-from airflow_provider_achieveit.updates.rejects import Reject
-from airflow_provider_achieveit.updates.sources import Source
+from airflow_provider_achieveit.updates.rejects import Reject, reject_value
+from airflow_provider_achieveit.updates.sources import MalformedRow, Source
 
 OnDuplicate = Literal["fail", "last", "first"]
 
@@ -219,14 +219,18 @@ def _read(source: Source, checker: Checker, database: sqlite3.Connection, prepar
         rejects.clear()
 
     for number, row in enumerate(source.rows, start=1):
-        checked = checker.check(number, row)
+        checked: Record | list[Reject]
+        if isinstance(row, MalformedRow):
+            checked = [Reject(number, "", reject_value(row.text), row.reason)]
+        else:
+            checked = checker.check(number, row)
+            if seen is not None and not seen.keys() >= row.keys():
+                seen.update(dict.fromkeys(row))
         if isinstance(checked, Record):
             records.append((number, *record_texts(checked)))
         else:
             prepared.rows_invalid += 1
             rejects.extend(map(astuple, checked))
-        if seen is not None and not seen.keys() >= row.keys():
-            seen.update(dict.fromkeys(row))
         if number % _CHUNK_ROWS == 0:
             flush()
     flush()

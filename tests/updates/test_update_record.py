@@ -227,6 +227,7 @@ def test_reject_value(value: Any, text: str) -> None:
 
 def test_a_reject_as_text() -> None:
     assert str(Reject(3, "rag", "amber\n", "no such status")) == "row 3, rag 'amber\\n': no such status"
+    assert str(Reject(4, "", "a,b", "2 fields, the header has 5")) == "row 4, 'a,b': 2 fields, the header has 5"
 
 
 def test_rejects_csv_reads_back() -> None:

@@ -130,9 +130,27 @@ def test_csv_is_text(tmp_path: Path) -> None:
     assert list(source.rows) == [
         {"id": "007", "value": "1.50", "note": 'say "hi",\nx'},
         {"id": "NA", "value": " null ", "note": "None"},
-        {"id": "", "value": "", "note": ""},
         {"id": "9007199254740993", "value": "", "note": "nan"},
     ]
+
+
+def test_csv_rows_of_another_width_are_told_and_the_others_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    wide = f"b,Achieved,2026-01-05,1,{'x' * 300}"
+    path.write_text(
+        f"external_id,status,as_of_date,comment\n{wide}\n\n  \nc,Achieved\nd\ne,Achieved,2026-01-05,\n,,,\n"
+    )
+    with prepare(open_file(path), Checker(UpdateKind.PROGRESS), kind=UpdateKind.PROGRESS) as prepared:
+        assert (prepared.rows_read, prepared.rows_valid, prepared.rows_invalid) == (5, 1, 4)
+        told = [(reject.row, reject.column, reject.value, reject.reason) for reject in prepared.rejects()]
+        (batch,) = prepared.batches()
+    assert told[:3] == [
+        (1, "", wide[:199] + "…", "5 fields, the header has 4"),
+        (2, "", "c,Achieved", "2 fields, the header has 4"),
+        (3, "", "d", "1 field, the header has 4"),
+    ]
+    assert {row for row, *_ in told[3:]} == {5}
+    assert batch.body.endswith(b"\ne,Achieved,,2026-01-05")
 
 
 def test_csv_in_pieces(tmp_path: Path) -> None:
@@ -153,8 +171,9 @@ def test_csv_with_duplicate_columns_is_told(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.csv", b"", r"a\.csv: no CSV: the file is empty"),
-        ("a.csv", b"a,b\n1,2\n1,2,3\n", r"a\.csv: no CSV in UTF-8: .*Expected 2 fields in line 3, saw 3"),
-        ("a.csv", b'a,b\n1,"2\n', "EOF inside string starting at row 1"),
+        ("a.csv", b"\xef\xbb\xbf\n \n", r"a\.csv: no CSV: the file is empty"),
+        ("a.csv", b'a,b\n"1\n",2\n1,"2\n3,4\n', r"a\.csv: no CSV: in the row that begins at line 4: unexpected end"),
+        ("a.csv", b'a,b\n1,2\n1,"2"x\n', r"a\.csv: no CSV: in the row that begins at line 3: ',' expected"),
         ("a.csv", b"a,b\n1,\xff\n", r"a\.csv: no CSV in UTF-8: 'utf-8' codec"),
         ("a.json", b"", r"a\.json: no JSON: Expecting value"),
         ("a.json", b'{"a": 1}', "JSON, but a dict; it must be an array of objects"),

@@ -11,6 +11,18 @@ CHUNK_ROWS = 5000
 
 
 @dataclass(frozen=True, slots=True)
+class MalformedRow:
+    """What stands where a row should be and cannot be told apart into columns: rejected, while other rows go on.
+
+    :param text: what stands there.
+    :param reason: what is wrong with it.
+    """
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Rows to be read once.
 
@@ -23,7 +35,7 @@ class Source:
 
     name: str
     columns: tuple[str, ...] | None
-    rows: Iterator[Mapping[str, Any]]
+    rows: Iterator[Mapping[str, Any] | MalformedRow]
     ordered: bool = True
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -10,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import PurePath
 from typing import IO, Any, NoReturn, Protocol
 
-from airflow_provider_achieveit.updates.sources import CHUNK_ROWS, Source, columns_of, source_of_stream
+from airflow_provider_achieveit.updates.sources import CHUNK_ROWS, MalformedRow, Source, columns_of, source_of_stream
 
 
 class OpenablePath(Protocol):
@@ -28,8 +29,8 @@ def open_file(path: Any, file_format: str | None = None) -> Source:
     """Return a file as a source.
 
     CSV has a header, is UTF-8 (with BOM or without) and gives text; JSON is an array of objects, read whole; JSON lines
-    and Parquet are read bit by bit. Numbers with a point are exact Decimals. Blank lines of a CSV are rows (without
-    values), of JSON lines they are none.
+    and Parquet are read bit by bit. Numbers with a point are exact Decimals. Blank lines of CSV and JSON lines are no
+    rows. A row of a CSV with more fields than the header, or fewer, is malformed and the others go on.
 
     :param path: the file, as :class:`pathlib.Path` or Airflow's ObjectStoragePath.
     :param file_format: csv, json, jsonl, ndjson or parquet (default: the extension).
@@ -49,33 +50,32 @@ def _open_csv(path: OpenablePath) -> Source:
 
 
 def _csv_stream(path: OpenablePath) -> Iterator[Any]:
-    import pandas as pd
-
+    # Not with pandas: it fills up rows that are too short in silence, and gives up the whole file at one that is too
+    # wide.
     with path.open("rb") as file:
+        reader = csv.reader(TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+        names: list[str] = []
+        lines_read = 0
         try:
-            # Read as text, without a header for pandas: it would rename duplicate columns and guess an index. The
-            # files of Airflow 2's ObjectStoragePath are no iterators, which pandas wants: so a wrapper of text.
-            chunks = pd.read_csv(
-                TextIOWrapper(file, encoding="utf-8-sig", newline=""),
-                header=None,
-                dtype=str,
-                keep_default_na=False,
-                na_filter=False,
-                skip_blank_lines=False,
-                chunksize=CHUNK_ROWS,
-            )
-            names: list[str] = []
-            for chunk in chunks:
-                rows = zip(*(chunk.iloc[:, at].tolist() for at in range(chunk.shape[1])), strict=True)
+            for row in reader:
+                lines_read = reader.line_num
+                if len(row) < 2 and not "".join(row).strip():
+                    continue
                 if not names:
-                    names = list(next(rows))
+                    names = row
                     yield names
-                for row in rows:
+                elif len(row) == len(names):
                     yield dict(zip(names, row, strict=True))
-        except pd.errors.EmptyDataError:
+                else:
+                    # Joined as they are, the fields show the comma that no quotation marks protect.
+                    fields = "1 field" if len(row) == 1 else f"{len(row)} fields"
+                    yield MalformedRow(",".join(row), f"{fields}, the header has {len(names)}")
+        except csv.Error as error:
+            _unreadable(path, f"no CSV: in the row that begins at line {lines_read + 1}: {error}")
+        except UnicodeDecodeError as error:
+            _unreadable(path, f"no CSV in UTF-8: {error}")
+        if not names:
             _unreadable(path, "no CSV: the file is empty, it lacks even a header")
-        except (pd.errors.ParserError, UnicodeDecodeError) as error:
-            _unreadable(path, f"no CSV in UTF-8: {str(error).strip()}")
 
 
 def _open_json(path: OpenablePath) -> Source:
