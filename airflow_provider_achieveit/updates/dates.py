@@ -11,14 +11,17 @@ from airflow_provider_achieveit.updates.checks import CACHED_TEXTS, InvalidValue
 
 # datetime.fromisoformat takes any character, even a digit, between date and time.
 _ISO_MOMENT = re.compile(r"[0-9W-]{7,10}[Tt ][0-9].*")
-_US_DATE = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})(?:[T ]+[0-9]{1,2}:[0-9]{2}.*)?")
+# A time of day does not matter to the day, but an offset would, and so might anything else that stands there.
+_MINUTES = r":[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?"
+_TIME = rf"(?:[01]?[0-9]|2[0-3]){_MINUTES}|(?:0?[1-9]|1[0-2]){_MINUTES}\s*[AP]M"
+_US_DATE = re.compile(rf"([0-9]{{1,2}})/([0-9]{{1,2}})/([0-9]{{4}})(?:[T ]+(?:{_TIME}))?", re.IGNORECASE)
 
 
 def as_of_date_check(timezone: tzinfo) -> Callable[[object], date]:
     """Return the function that turns a source value into the calendar day of an update.
 
     It takes a date; a datetime (pandas.Timestamp is one); ISO-8601 text of a date or a moment; US text MM/DD/YYYY, with
-    a time or without. A moment with an offset counts by its day in ``timezone``, one without by its own day.
+    a time of day or without. A moment with an offset counts by its day in ``timezone``, one without by its own day.
 
     :param timezone: the zone whose calendar counts.
     """
@@ -31,7 +34,7 @@ def as_of_date_check(timezone: tzinfo) -> Callable[[object], date]:
             raise
         except ValueError:
             raise InvalidValue(
-                "no such day: write YYYY-MM-DD or another ISO-8601 date or moment, or MM/DD/YYYY"
+                "no such day: write YYYY-MM-DD or another ISO-8601 date or moment, or MM/DD/YYYY, which takes no offset"
             ) from None
 
     def check(value: object) -> date:
