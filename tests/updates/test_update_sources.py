@@ -107,6 +107,23 @@ def test_dataframe_columns_exactly() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("dtype", "number"),
+    [
+        ("float16", np.float16),
+        ("float32", np.float32),
+        ("Float32", np.float32),
+        (pd.ArrowDtype(pa.float16()), np.float16),
+        (pd.ArrowDtype(pa.float32()), np.float32),
+    ],
+    ids=str,
+)
+def test_dataframe_narrow_floats_stay_narrow(dtype: Any, number: Any) -> None:
+    frame = pd.DataFrame({"a": np.array([0.1, 0], "float16" if number is np.float16 else "float32")}).astype(dtype)
+    frame.loc[1, "a"] = None
+    assert typed(read_rows(frame).rows) == [{"a": (number, number(0.1))}, {"a": (type(None), None)}]
+
+
 def test_dataframe_in_pieces_and_with_duplicate_columns() -> None:
     count = 2 * CHUNK_ROWS + 3
     frame = pd.DataFrame({"a": range(count)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,15 @@ from airflow_provider_achieveit.updates.sources import CHUNK_ROWS, Source, colum
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
+
+# A 32-bit float must stay one: as a 64-bit float, 0.1 would become 0.10000000149011612.
+_NARROW_FLOATS = {
+    "float16": "float16",
+    "float32": "float32",
+    "Float32": "float32",
+    "halffloat[pyarrow]": "float16",
+    "float[pyarrow]": "float32",
+}
 
 
 def read_rows(rows: Any) -> Source:
@@ -46,9 +56,8 @@ def _frame_rows(frame: DataFrame) -> Iterator[Mapping[str, Any]]:
 
 def _exact_values(column: Series[Any]) -> list[Any]:
     """Return a column's values as they are: Python's integers, Decimals and texts, and None for NULL."""
-    # A 32-bit float must stay one: as a 64-bit float, 0.1 would become 0.10000000149011612.
-    narrow = str(column.dtype).lower() in ("float32", "float16")
-    values = list(column.to_numpy()) if narrow else column.tolist()
+    narrow = _NARROW_FLOATS.get(str(column.dtype))
+    values = list(column.to_numpy(narrow, na_value=math.nan)) if narrow else column.tolist()
     nulls = column.isna()
     if nulls.any():
         return [None if null else value for value, null in zip(values, nulls.tolist(), strict=True)]
