@@ -7,7 +7,7 @@ import math
 import sqlite3
 import sys
 from collections import UserDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -39,6 +39,19 @@ def typed(rows: Any) -> list[dict[str, tuple[type, Any]]]:
 # --- Rows -------------------------------------------------------------------------------------------------------------
 
 
+class LazyRows(Sequence[Any]):
+    """A sequence that is neither list nor tuple, as Airflow's lazy results of mapped tasks are."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._rows[at]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 def test_mappings_as_they_are() -> None:
     rows = [{"a": BIG, "b": None}, UserDict({"a": EXACT})]
     stream = read_rows(iter(rows))
@@ -46,6 +59,9 @@ def test_mappings_as_they_are() -> None:
     at_hand = read_rows(rows)
     assert (at_hand.columns, list(at_hand.rows)) == (("a", "b"), rows)
     assert read_rows([]).columns is None
+    assert read_rows(tuple(rows)).columns == ("a", "b")
+    lazy = read_rows(LazyRows(rows))
+    assert (lazy.columns, list(lazy.rows)) == (("a", "b"), rows)
 
 
 @pytest.mark.parametrize("rows", ["abc", b"abc", {"a": [1]}, 5, None], ids=repr)

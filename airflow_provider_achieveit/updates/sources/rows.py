@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_achieveit.updates.sources import CHUNK_ROWS, Source, columns_of
@@ -34,7 +34,8 @@ def read_rows(rows: Any) -> Source:
         return Source("the DataFrame", tuple(map(str, rows.columns)), _frame_rows(rows))
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
         raise TypeError(f"rows must be a list of mappings or a DataFrame, not a {type(rows).__name__}")
-    columns = columns_of(_mappings(rows)) if isinstance(rows, list | tuple) else None
+    # What is read twice here must give its rows twice, as Airflow's lazy results of mapped tasks do.
+    columns = columns_of(_mappings(rows)) if isinstance(rows, Sequence) else None
     return Source("rows", columns, _mappings(rows))
 
 
