@@ -111,7 +111,7 @@ def check_status_options(status_map: Mapping[object, str] | None, extra_statuses
 
     :param status_map: source value to status.
     :param extra_statuses: statuses of this tenant besides :data:`~..api.contract.STATUSES`.
-    :raises ValueError: an extra status is no text, or the map leads to a status that does not exist.
+    :raises ValueError: an extra status is no text, or the map leads to a status that does not exist, or maps NULL.
     """
     _statuses(status_map, extra_statuses)
 
@@ -164,6 +164,8 @@ def _statuses(
                 f"status_map: {key!r} leads to {status!r}, which is no status{did_you_mean(str(status), known)}; "
                 f"known are {', '.join(known)}. A status of your own tenant belongs into extra_statuses."
             )
+        if is_null(key):
+            raise ValueError(f"status_map: {key!r} cannot be mapped: a row without a status is never sent")
         mapped[str(key).strip()] = target
     return mapped, by_folded
 
