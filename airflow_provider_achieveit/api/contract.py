@@ -130,7 +130,7 @@ def read_job_id(response: ApiResponse) -> str:
 
     The documents promise an id but not the form of the body: plain text, a JSON string and a JSON object that holds
     the id (``jobId``, ``id``, ``jobID``, ``job_id``; a number counts too) are understood. A text that is no member of
-    an object must have a digit in it: "OK" and "queued" are no ids.
+    an object must have a digit or a dash in it: "OK" and "queued" are no ids.
 
     :raises ApiError: no job id can be read (unsure: the batch is queued, but nobody can ask about it).
     """
@@ -165,7 +165,7 @@ def _job_id_in(text: str) -> str | None:
         return None
     candidate = value.strip()
     printable = candidate.isprintable() and not any(char.isspace() or char in "<>{}[]" for char in candidate)
-    plausible = labelled or any(char.isdigit() for char in candidate)
+    plausible = labelled or any(char.isdigit() or char in "-_" for char in candidate)
     return candidate if candidate and printable and plausible and len(candidate) <= 200 else None
 
 

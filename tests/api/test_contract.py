@@ -71,6 +71,10 @@ class TestSubmitting:
     def test_every_form_of_a_job_id(self, body: str) -> None:
         assert contract.read_job_id(answer(200, body)) == JOB
 
+    @pytest.mark.parametrize("job_id", ["job-seven", "batch_a", "A1", "0f"])
+    def test_an_id_need_not_be_a_uuid(self, job_id: str) -> None:
+        assert contract.read_job_id(answer(200, job_id)) == job_id
+
     def test_a_number_is_a_job_id(self) -> None:
         assert contract.read_job_id(answer(200, "4711")) == "4711"
         assert contract.read_job_id(answer(200, '{"jobId": 4711}')) == "4711"
