@@ -44,7 +44,8 @@ class _SubmitUpdatesOperator(BaseOperator):
     Updates" in AchieveIt's help centre.
 
     :param achieveit_conn_id: id of the AchieveIt connection, default ``achieveit_default``. Templated.
-    :param sql: source: a query, or a ``.sql`` file. Templated.
+    :param sql: source: a query, or a ``.sql`` file. Templated. Without ORDER BY its rows are batched by id and date; an
+        ORDER BY should leave no ties, so that a retry makes the same batches and knows them.
     :param conn_id: connection the query runs on; any hook that is a ``DbApiHook``. Templated.
     :param parameters: bind parameters of the query. Templated.
     :param path: source: a ``.csv``, ``.json``, ``.jsonl`` or ``.parquet`` file on any object store. Templated.
