@@ -9,7 +9,6 @@ of the plan are the same before and after. A plan of one page is one answer, whi
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 
 from airflow_provider_achieveit.api.contract import MAX_TAKE, SORT_KEYS, Page
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
+from airflow_provider_achieveit.api.nearest import nearest
 
 Items = list[dict[str, Any]]
 
@@ -74,8 +74,8 @@ def check_paging(*, page_size: int, sort_key: str, parallel_pages: int, max_read
     _check_integer("parallel_pages", parallel_pages, 1)
     _check_integer("max_reads", max_reads, 1)
     if sort_key not in SORT_KEYS:
-        near = difflib.get_close_matches(str(sort_key), sorted(SORT_KEYS), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(str(sort_key), sorted(SORT_KEYS))
+        hint = f"; did you mean {near!r}?" if near else "."
         raise ValueError(f"sort_key {sort_key!r} does not exist{hint} It is one of {', '.join(sorted(SORT_KEYS))}.")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import BASE_URLS
+from airflow_provider_achieveit.api.nearest import nearest
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ def client_config(
     """
     given = {name: value for name, value in extra.items() if value is not None and value != ""}
     for name in given.keys() - set(EXTRA_FIELDS):
-        near = get_close_matches(name, EXTRA_FIELDS, n=1)
-        log.warning("Unknown extra field %r is ignored%s", name, f"; did you mean {near[0]!r}?" if near else "")
+        near = nearest(name, EXTRA_FIELDS)
+        log.warning("Unknown extra field %r is ignored%s", name, f"; did you mean {near!r}?" if near else "")
     return ClientConfig(
         base_url=_base_url(host, port, str(given.get("environment", "commercial"))),
         api_key=(password or "").strip(),

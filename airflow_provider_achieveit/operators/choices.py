@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import TypeVar
+
+from airflow_provider_achieveit.api.nearest import nearest
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -20,8 +21,8 @@ def one_of(name: str, value: Choice, allowed: Sequence[Choice]) -> Choice:
     """
     if value in allowed:
         return value
-    near = get_close_matches(str(value), allowed, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(str(value), allowed)
+    hint = f"; did you mean {near!r}?" if near else ""
     raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}{hint}")
 
 

@@ -20,7 +20,7 @@ from airflow_provider_achieveit.api.contract import (
     EXTERNAL_ID_FORBIDDEN_WORD,
     STATUSES,
 )
-from airflow_provider_achieveit.updates.nearest import did_you_mean
+from airflow_provider_achieveit.api.nearest import did_you_mean
 
 CACHED_TEXTS = 4096
 """Statuses and dates repeat: each distinct text is read once."""

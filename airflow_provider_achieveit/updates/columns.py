@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from airflow_provider_achieveit.api.contract import KIND_FIELDS, REQUIRED_FIELDS, UpdateField, UpdateKind
-from airflow_provider_achieveit.updates.nearest import did_you_mean
+from airflow_provider_achieveit.api.nearest import did_you_mean
 
 
 def resolve_columns(columns: Mapping[str, str] | None, kind: UpdateKind) -> dict[UpdateField, str]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 from airflow_provider_achieveit.api.contract import UpdateField, UpdateKind
+from airflow_provider_achieveit.api.nearest import did_you_mean
 from airflow_provider_achieveit.updates.checks import (
     InvalidValue,
     check_comment,
@@ -18,7 +19,6 @@ from airflow_provider_achieveit.updates.checks import (
 from airflow_provider_achieveit.updates.columns import check_required_fields, check_source_columns, resolve_columns
 from airflow_provider_achieveit.updates.dates import as_of_date_check
 from airflow_provider_achieveit.updates.metric_values import check_metric_value, check_required_metric_value
-from airflow_provider_achieveit.updates.nearest import did_you_mean
 from airflow_provider_achieveit.updates.rejects import Reject, reject_value
 
 
