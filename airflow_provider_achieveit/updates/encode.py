@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from json import JSONEncoder
 from operator import itemgetter
@@ -43,47 +43,20 @@ def record_texts(record: Record) -> Texts:
     return external_id, status, None if number is None else decimal_text(number), day.isoformat(), comment
 
 
-def encode_csv(records: Iterable[Record], kind: UpdateKind, header: bool = True) -> bytes:
-    """Write records as CSV: UTF-8 without BOM, a comma between fields, a newline between rows and none at the end.
-
-    The columns stand in the documents' order; Comment is left out whole where no record has one (older tenants have no
-    such column). Line breaks in comments become a space each, so that no parser sees an empty row.
-
-    :param records: the records of one batch.
-    :param kind: the kind of updates; metric updates have no Status column.
-    :param header: whether the first row tells the labels.
-    """
-    return encode_texts(list(map(record_texts, records)), kind, BodyFormat.CSV, header)
-
-
-def encode_json(records: Iterable[Record], kind: UpdateKind) -> bytes:
-    """Write records as a JSON array in UTF-8, one object a line.
-
-    A metric value is a JSON number with all its digits; what a record has not is left out, never null.
-
-    :param records: the records of one batch.
-    :param kind: the kind of updates; metric updates have no status.
-    """
-    return encode_texts(list(map(record_texts, records)), kind, BodyFormat.JSON)
-
-
-def encode(
-    records: Iterable[Record], kind: UpdateKind, body_format: BodyFormat = BodyFormat.CSV, header: bool = True
-) -> bytes:
-    """Write records in a format, as :func:`encode_csv` and :func:`encode_json`.
-
-    :param header: only for CSV.
-    """
-    return encode_texts(list(map(record_texts, records)), kind, body_format, header)
-
-
 def encode_texts(rows: Sequence[Texts], kind: UpdateKind, body_format: BodyFormat, header: bool = True) -> bytes:
-    """Write what :func:`record_texts` gave.
+    """Write the records of one batch.
 
-    :param rows: one tuple a record, with all fields.
-    :param kind: the kind of updates.
+    CSV is UTF-8 without BOM, a comma between fields, a newline between rows and none at the end. The columns stand in
+    the documents' order; Comment is left out whole where no record has one (older tenants have no such column). Line
+    breaks in comments become a space each, so that no parser sees an empty row.
+
+    JSON is an array in UTF-8, one object a line. A metric value is a JSON number with all its digits; what a record has
+    not is left out, never null.
+
+    :param rows: what :func:`record_texts` gave, one tuple a record.
+    :param kind: the kind of updates; metric updates have no status.
     :param body_format: the format.
-    :param header: whether a CSV's first row tells the labels.
+    :param header: whether a CSV's first row tells the labels, default True.
     """
     if body_format is BodyFormat.JSON:
         return _json_body(rows, KIND_FIELDS[kind])

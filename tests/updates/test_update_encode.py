@@ -24,8 +24,9 @@ from airflow_provider_achieveit.api.contract import (
     UpdateKind,
 )
 from airflow_provider_achieveit.simulator.validation import Rules, read_batch
-from airflow_provider_achieveit.updates.encode import decimal_text, encode, encode_csv, encode_json
+from airflow_provider_achieveit.updates.encode import decimal_text
 from airflow_provider_achieveit.updates.record import Checker, Record
+from tests.updates.encoding import encode, encode_csv, encode_json
 
 PROGRESS, METRIC = UpdateKind.PROGRESS, UpdateKind.METRIC
 
@@ -96,13 +97,6 @@ def test_numbers_are_exact(text: str) -> None:
     record = SECOND._replace(metric_value=Decimal(text))
     assert f"Achieved,{text},2025".encode() in encode_csv([record], PROGRESS)
     assert f'"metricValue": {text}, '.encode() in encode_json([record], PROGRESS)
-
-
-def test_encode_chooses() -> None:
-    records = [FIRST, SECOND]
-    assert encode(records, PROGRESS) == encode_csv(records, PROGRESS)
-    assert encode(records, METRIC, BodyFormat.CSV, header=False) == encode_csv(records, METRIC, header=False)
-    assert encode(records, METRIC, BodyFormat.JSON) == encode_json(records, METRIC)
 
 
 def test_of_nothing() -> None:

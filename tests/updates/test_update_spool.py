@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_achieveit.api.contract import STATUSES, BodyFormat, UpdateKind
-from airflow_provider_achieveit.updates.encode import encode
 from airflow_provider_achieveit.updates.record import Checker, Record
 from airflow_provider_achieveit.updates.sources import Source
 from airflow_provider_achieveit.updates.sources.rows import read_rows
 from airflow_provider_achieveit.updates.spool import OnDuplicate, Prepared, check_batch_options, prepare
+from tests.updates.encoding import encode
 
 PROGRESS = UpdateKind.PROGRESS
 

@@ -1,0 +1,23 @@
+"""Batches written from records, as the spool writes them from its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from airflow_provider_achieveit.api.contract import BodyFormat, UpdateKind
+from airflow_provider_achieveit.updates.encode import encode_texts, record_texts
+from airflow_provider_achieveit.updates.record import Record
+
+
+def encode(
+    records: Iterable[Record], kind: UpdateKind, body_format: BodyFormat = BodyFormat.CSV, header: bool = True
+) -> bytes:
+    return encode_texts(list(map(record_texts, records)), kind, body_format, header)
+
+
+def encode_csv(records: Iterable[Record], kind: UpdateKind, header: bool = True) -> bytes:
+    return encode(records, kind, BodyFormat.CSV, header)
+
+
+def encode_json(records: Iterable[Record], kind: UpdateKind) -> bytes:
+    return encode(records, kind, BodyFormat.JSON)
