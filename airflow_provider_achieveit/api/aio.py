@@ -41,9 +41,9 @@ class AsyncAchieveItClient:
         self._config = config
         self._session = session
         self._tls = tls
-        # aiohttp's own trust_env would let an entry of .netrc take the place of the key.
+        # By hand, because aiohttp's trust_env would let an entry of .netrc take the place of the key. This machine
+        # itself is not asked through a proxy, which would see the key, and be believed.
         parts = urlsplit(config.base_url)
-        # Nor is this machine itself asked through a proxy, which would see the key, and be believed.
         direct = is_loopback(parts.hostname) or proxy_bypass(parts.hostname or "")
         self._proxy = None if direct else getproxies().get(parts.scheme)
 

@@ -169,7 +169,7 @@ async def test_a_server_that_hangs_does_not_outlive_the_deadline(simulator: Runn
     assert outcome.results["j"].end is JobEnd.TIMEOUT
 
 
-@pytest.mark.parametrize("location", [r"http://127.0.0.1:9\\@{host}/x", "http://u:p@{host}/x", "http://[bad"])
+@pytest.mark.parametrize("location", [r"http://127.0.0.1:9\@{host}/x", "http://u:p@{host}/x", "http://[bad"])
 async def test_an_odd_redirect_is_an_error_not_a_crash(simulator: RunningSimulator, location: str) -> None:
     simulator.faults.add("redirect", location=location.format(host=simulator.url.partition("://")[2]), times=None)
     async with shared_client(config_of(simulator)) as client:

@@ -251,7 +251,7 @@ class TestWhereTheKeyGoes:
             assert client.job_status(UpdateKind.PROGRESS, simulator.world.batches[0].job_id)
         assert seen["connections"] == 0
 
-    @pytest.mark.parametrize("location", [r"http://127.0.0.1:{port}\\@{host}/x", "http://127.0.0.1:{port}@{host}/x"])
+    @pytest.mark.parametrize("location", [r"http://127.0.0.1:{port}\@{host}/x", "http://127.0.0.1:{port}@{host}/x"])
     def test_not_to_a_host_hidden_in_a_redirect(
         self, client: AchieveItClient, simulator: RunningSimulator, location: str
     ) -> None:

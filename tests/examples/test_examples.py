@@ -8,7 +8,6 @@ import io
 import json
 import sqlite3
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID, generated_plan
-from airflow_provider_achieveit.simulator.server import running
+from tests.dag_runs import FinishedRun
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "dags_examples").glob("*.py"))
@@ -39,19 +38,12 @@ def load(path: Path) -> ModuleType:
 
 
 @pytest.fixture
-def simulator() -> Iterator[Any]:
-    with running(job_seconds=0.0) as simulator:
-        yield simulator
-
-
-@pytest.fixture
 def warehouse(tmp_path: Path) -> Path:
     return tmp_path / "warehouse.db"
 
 
 @pytest.fixture
 def connections(simulator: Any, warehouse: Path, airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", simulator.connection())
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(warehouse)}))
     fill()
 
@@ -77,12 +69,7 @@ def states(dag_run: Any) -> dict[str, list[str]]:
 
 def result(dag_run: Any, task_id: str, key: str = "return_value") -> Any:
     """What a task of a run pushed to XCom."""
-    from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        query = XComModel.get_many(run_id=dag_run.run_id, dag_ids=[dag_run.dag_id], task_ids=[task_id], key=key)
-        return XComModel.deserialize_value(session.execute(query.limit(1)).scalar_one())
+    return FinishedRun(dag_run).xcom(task_id, key)
 
 
 def select(warehouse: Path, sql: str) -> list[tuple[Any, ...]]:
