@@ -1,9 +1,10 @@
 """What was sent, under which fingerprint, as which job: decides whether a batch is sent, awaited or already applied.
 
 AchieveIt has no idempotency key and every applied update is seen in a plan's history, so the provider itself must know
-what it has sent. Each batch goes *planned → sending → queued (job id) → applied | refused | failed | unknown*;
-``sending`` is written down before the POST and the job id right after it, under the fingerprint of the batch's content:
-a retry after a killed worker finds the job and waits for it instead of sending again.
+what it has sent. Each batch goes *planned → sending → queued (job id) → applied | refused | failed | unknown*, under
+the fingerprint of its content: ``sending`` is written down before the POST and the job id right after it, so that a
+retry after a killed worker finds the job and waits for it instead of sending again. README's "What a retry, a clear and
+a backfill do" tells what every state means to every kind of re-run.
 """
 
 from __future__ import annotations
@@ -11,35 +12,37 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
 from airflow_provider_achieveit.api.jobs import JobEnd, JobWait, WaitOutcome
+from airflow_provider_achieveit.stores.records import (
+    BatchRecord,
+    BatchState,
+    ClaimLost,
+    SubmissionStore,
+    SubmittedBatch,
+)
+from airflow_provider_achieveit.unsure import (
+    earlier_jobs_run,
+    interrupted,
+    sent_elsewhere,
+    unsure_batch,
+    unsure_batches,
+    unsure_before_change,
+    utc,
+)
 
 log = logging.getLogger(__name__)
 
 _LOOK_PAUSE = 2.0
 _LONGEST_LOOK = 60.0
 """Seconds: how often and how long a look at an earlier job is repeated where it needs to be confirmed."""
-
-BATCHES_TOLD = 20
-"""Batches that a task's result lists; the others are only counted, so that the XCom stays under 8 kB."""
-
-
-class BatchState(StrEnum):
-    """How far a batch has come."""
-
-    PLANNED = "planned"
-    SENDING = "sending"
-    QUEUED = "queued"
-    APPLIED = "applied"
-    REFUSED = "refused"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
+_MAX_UNSURE = 2
+"""One lost answer must not cost the batches behind it; two, and something is wrong out there."""
 
 _STATE_AT_END = {
     JobEnd.APPLIED: BatchState.APPLIED,
@@ -51,98 +54,6 @@ _STATE_AT_END = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SubmittedBatch:
-    """One batch of a task, as the task's result tells it.
-
-    :param filename: the name it was sent under.
-    :param rows: how many updates it holds.
-    :param sha256: the fingerprint of its bytes, in hex.
-    :param state: how far it has come.
-    :param job_id: AchieveIt's job, once queued.
-    :param unchanged: the batch was applied before and not sent again.
-    """
-
-    filename: str
-    rows: int
-    sha256: str
-    state: BatchState = BatchState.PLANNED
-    job_id: str | None = None
-    unchanged: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the batch as JSON values."""
-        return asdict(self) | {"state": self.state.value}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> SubmittedBatch:
-        """Read what :meth:`to_json` gave; keys of a later version are ignored."""
-        known = {name: data[name] for name in cls.__slots__ if name in data}
-        return cls(**{**known, "state": BatchState(data["state"])})
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """What the store keeps of a batch.
-
-    :param state: how far it had come.
-    :param job_id: AchieveIt's job, once queued.
-    :param generation: which round of tries of the task wrote it; clearing a task begins another.
-    :param at: when it was written, seconds since the epoch.
-    """
-
-    state: BatchState
-    job_id: str | None = None
-    generation: int = 0
-    at: float = 0.0
-
-
-class SubmissionStore(Protocol):
-    """Where the records outlive the worker."""
-
-    def get(self, fingerprint: str) -> BatchRecord | None:
-        """Return the record of a batch, or None."""
-
-    def put(self, fingerprint: str, record: BatchRecord) -> None:
-        """Write the record of a batch."""
-
-
-class TaskStateStore:
-    """Keeps the records in Airflow's task state store (Airflow 3.3 and later); its scope is one task of one run.
-
-    :param store: ``context["task_state_store"]``.
-    :param kind: progress or metric updates; part of the key.
-    """
-
-    def __init__(self, store: Any, kind: UpdateKind) -> None:
-        self._store = store
-        self._kind = kind
-
-    def get(self, fingerprint: str) -> BatchRecord | None:
-        """Return the record of a batch, or None."""
-        kept = self._store.get(self._key(fingerprint), None)
-        return BatchRecord(**{**kept, "state": BatchState(kept["state"])}) if isinstance(kept, dict) else None
-
-    def put(self, fingerprint: str, record: BatchRecord) -> None:
-        """Write the record of a batch."""
-        self._store.set(self._key(fingerprint), asdict(record) | {"state": record.state.value})
-
-    def _key(self, fingerprint: str) -> str:
-        # Tries in flight during an upgrade look for this key: never rename it.
-        return f"achieveit_{self._kind.value}_{fingerprint}"
-
-
-class NoStore:
-    """Keeps nothing: ``durable=False``, or an Airflow without a task state store."""
-
-    def get(self, fingerprint: str) -> BatchRecord | None:
-        """Return None."""
-        return None
-
-    def put(self, fingerprint: str, record: BatchRecord) -> None:
-        """Keep nothing."""
-
-
 class Decision(StrEnum):
     """What to do with a batch."""
 
@@ -150,6 +61,7 @@ class Decision(StrEnum):
     REATTACH = "reattach"
     SKIP = "skip"
     UNSURE = "unsure"
+    BUSY = "busy"
 
 
 def decide(record: BatchRecord | None, *, resubmit_always: bool, generation: int) -> Decision:
@@ -161,6 +73,8 @@ def decide(record: BatchRecord | None, *, resubmit_always: bool, generation: int
     """
     if record is None or record.state is BatchState.PLANNED:
         return Decision.SEND
+    if record.state is BatchState.SENDING and record.elsewhere:
+        return Decision.BUSY
     if resubmit_always and record.generation != generation:
         return Decision.SEND
     return {
@@ -175,6 +89,8 @@ class _Client(Protocol):
     def submit(self, kind: UpdateKind, filename: str, body: bytes) -> str: ...
 
     def look_at_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome: ...
+
+    def wait_for_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome: ...
 
 
 class Submission:
@@ -204,6 +120,96 @@ class Submission:
         self._generation = generation
         self._resubmit_always = resubmit_always
         self._resubmit_unsure = resubmit_unsure
+        self._planned = 0
+        self.sending: SubmittedBatch | None = None
+        """The batch that is on its way just now: should the process be killed, nobody can tell whether it arrived."""
+        self.sent: list[SubmittedBatch] = []
+        """The batches brought to AchieveIt, or found there, so far."""
+
+    def begin(self, plan: Sequence[SubmittedBatch], *, poll_interval: float, deadline: float) -> None:
+        """Settle what earlier content of this task has left behind, and write down what is to be sent now.
+
+        Where the content has changed since a try that was killed, its jobs are awaited first: AchieveIt might else
+        apply the older values last.
+
+        :param plan: all batches of the present content.
+        :param poll_interval: seconds between two looks at an earlier job.
+        :param deadline: when to give up waiting for earlier jobs, in seconds since the epoch.
+        :raises ApiError: earlier jobs have not ended in time, or nobody can tell whether an earlier batch is queued;
+            nothing of the present content was sent.
+        """
+        self._planned = len(plan)
+        planned = {batch.sha256 for batch in plan}
+        earlier = {
+            fingerprint: record
+            for fingerprint, record in self._store.open_batches().items()
+            if fingerprint not in planned or self._will_send_beside(record)
+        }
+        self._give_up({key: rec for key, rec in earlier.items() if rec.state is BatchState.SENDING})
+        self._await({key: rec for key, rec in earlier.items() if rec.job_id}, poll_interval, deadline)
+        self._store.plan(plan, self._generation)
+
+    def _will_send_beside(self, record: BatchRecord) -> bool:
+        """Tell whether the same content will be sent again although a job with it may still be running."""
+        return self._resubmit_always and record.generation != self._generation and record.state is BatchState.QUEUED
+
+    def _give_up(self, unsure: Mapping[str, BatchRecord]) -> None:
+        """Leave batches behind that may have been sent, where that is wanted; their content has changed since."""
+        failures = [unsure_before_change(fingerprint, record) for fingerprint, record in unsure.items()]
+        if failures and not self._resubmit_unsure:
+            places = [self._store.place(fingerprint) for fingerprint in unsure]
+            raise ApiError(unsure_batches(failures, known=0, not_sent=self._planned, places=places))
+        for failure, (fingerprint, record) in zip(failures, unsure.items(), strict=True):
+            log.warning("%s Sending it now (on_unsure='resubmit')", failure.message)
+            reason = "given up: the content had changed, and that was sent"
+            self._store.put(fingerprint, replace(record, state=BatchState.UNKNOWN, reason=reason))
+
+    def _await(self, records: Mapping[str, BatchRecord], poll_interval: float, deadline: float) -> None:
+        if not records:
+            return
+        jobs = {record.job_id or "": fingerprint for fingerprint, record in records.items()}
+        log.info("Waiting for jobs of an earlier try with other content first: %s", ", ".join(list(jobs)[:20]))
+        now = time.time()
+        wait = JobWait(jobs, poll_interval=poll_interval, deadline=deadline, now=now)
+        outcome = self._client.wait_for_jobs(self._kind, wait)
+        for job_id, result in outcome.results.items():
+            record = records[jobs[job_id]]
+            log.info("Job %s of an earlier try ended: %s %s", job_id, result.end.value, result.reason)
+            self._store.put(jobs[job_id], replace(record, state=_STATE_AT_END[result.end], reason=result.reason))
+        if outcome.failure:
+            raise ApiError(outcome.failure)
+        if running := [job_id for job_id, result in outcome.results.items() if result.end is JobEnd.TIMEOUT]:
+            raise ApiError(earlier_jobs_run(running))
+
+    def send_all(self, batches: Iterable[tuple[SubmittedBatch, bytes]]) -> list[SubmittedBatch]:
+        """Bring all batches of the plan to AchieveIt and return them with their states and jobs.
+
+        :param batches: each batch, planned, with its bytes, in the order to send them in.
+        :raises ApiError: one could not be queued, or (unsure) nobody can tell whether it is; :attr:`sent` tells what is
+            there.
+        """
+        failures: list[Failure] = []
+        places: list[str] = []
+        told = ""
+        for batch, body in batches:
+            try:
+                self.sent.append(self.submit(batch, body))
+            except ApiError as error:
+                if error.failure.kind is not FailureKind.UNSURE:
+                    if not failures:
+                        raise
+                    # Not to be lost behind an error that a retry may mend.
+                    told = f"\nThen: {error.failure.message}"
+                    break
+                failures.append(error.failure)
+                places.append(self._store.place(batch.sha256))
+                if len(failures) == _MAX_UNSURE:
+                    break
+        if failures:
+            not_sent = self._planned - len(self.sent) - len(failures)
+            failure = unsure_batches(failures, known=len(self.sent), not_sent=not_sent, places=places)
+            raise ApiError(replace(failure, message=failure.message + told))
+        return self.sent
 
     def submit(self, batch: SubmittedBatch, body: bytes) -> SubmittedBatch:
         """Bring one batch to AchieveIt, or find that it is there, and return it with its state and job.
@@ -216,44 +222,58 @@ class Submission:
         decision = decide(record, resubmit_always=self._resubmit_always, generation=self._generation)
         if record and decision is Decision.REATTACH and record.generation != self._generation:
             # The task was cleared, perhaps long after: its job may have ended without anybody writing it down.
-            record = self._looked_up(record)
+            record = self._looked_up(batch.sha256, record)
             decision = decide(record, resubmit_always=False, generation=self._generation)
         if record and decision is Decision.SKIP:
             log.info("Batch %s was applied as job %s: not sent again", batch.filename, record.job_id)
             return replace(batch, state=BatchState.APPLIED, job_id=record.job_id, unchanged=True)
         if record and decision is Decision.REATTACH:
             log.info("Batch %s is queued as job %s: not sent again", batch.filename, record.job_id)
-            return replace(batch, state=BatchState.QUEUED, job_id=record.job_id)
+            # A retry goes on with the clock of the try that sent it; who clears a task means to wait anew.
+            began = record.at if record.generation == self._generation else time.time()
+            return replace(batch, state=BatchState.QUEUED, job_id=record.job_id, sent_at=began)
         if record and decision is Decision.UNSURE:
-            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record.at))
-            reason = f"an earlier try began to send it at {when} and no job id was written down"
             if not self._resubmit_unsure:
-                raise ApiError(self._unsure(batch, reason))
-            log.warning("Batch %s: %s; sending it again (on_unsure='resubmit')", batch.filename, reason)
+                raise ApiError(unsure_batch(batch, interrupted(record)))
+            log.warning("Batch %s: %s; sending it again (on_unsure='resubmit')", batch.filename, interrupted(record))
+        if decision is Decision.BUSY:
+            raise ApiError(sent_elsewhere(batch))
         return self._send(batch, body)
 
-    def _looked_up(self, record: BatchRecord) -> BatchRecord:
+    def _looked_up(self, fingerprint: str, record: BatchRecord) -> BatchRecord:
         """Return the record of a queued batch with the state its job has by now."""
         job_id = record.job_id or ""
         now = time.time()
         wait = JobWait([job_id], poll_interval=_LOOK_PAUSE, deadline=now + _LONGEST_LOOK, now=now)
         result = self._client.look_at_jobs(self._kind, wait).results.get(job_id)
-        return replace(record, state=_STATE_AT_END[result.end]) if result else record
+        if result is None:
+            return record
+        ended = replace(record, state=_STATE_AT_END[result.end], reason=result.reason)
+        self._store.put(fingerprint, ended)
+        return ended
 
     def _send(self, batch: SubmittedBatch, body: bytes) -> SubmittedBatch:
-        self._store.put(batch.sha256, _record(BatchState.SENDING, self._generation))
+        record = BatchRecord(BatchState.SENDING, None, self._generation, time.time(), batch.filename, batch.rows)
+        try:
+            self._store.claim(batch.sha256, record)
+        except ClaimLost:
+            raise ApiError(sent_elsewhere(batch)) from None
+        self.sending = batch
         try:
             job_id = self._post(batch, body)
+            log.info("Batch %s (%d rows, %d bytes) queued as job %s", batch.filename, batch.rows, len(body), job_id)
+            _note(self._store, batch.sha256, replace(record, state=BatchState.QUEUED, job_id=job_id))
         except ApiError as error:
             if error.failure.kind is FailureKind.UNSURE:
-                raise ApiError(self._unsure(batch, error.failure.message, error.failure.status)) from None
+                _note(self._store, batch.sha256, replace(record, reason=error.failure.message))
+                lost = f"it was sent at {utc(record.at)}; {error.failure.message}"
+                raise ApiError(unsure_batch(batch, lost, error.failure.status)) from None
             # Certainly not queued: a later try may send it without asking anybody.
-            self._store.put(batch.sha256, _record(BatchState.PLANNED, self._generation))
+            self._store.put(batch.sha256, replace(record, state=BatchState.PLANNED))
             raise
-        sent = replace(batch, state=BatchState.QUEUED, job_id=job_id)
-        log.info("Batch %s (%d rows, %d bytes) queued as job %s", batch.filename, batch.rows, len(body), job_id)
-        _note(self._store, sent, self._generation)
-        return sent
+        finally:
+            self.sending = None
+        return replace(batch, state=BatchState.QUEUED, job_id=job_id, sent_at=record.at)
 
     def _post(self, batch: SubmittedBatch, body: bytes) -> str:
         try:
@@ -265,34 +285,6 @@ class Submission:
                 raise
             log.warning("%s; sending it once more (on_unsure='resubmit')", error)
             return self._client.submit(self._kind, batch.filename, body)
-
-    def _unsure(self, batch: SubmittedBatch, reason: str, status: int | None = None) -> Failure:
-        return Failure(
-            FailureKind.UNSURE,
-            f"Nobody can tell whether batch {batch.filename} ({batch.rows} rows, sha256 {batch.sha256}) is queued: "
-            f"{reason}",
-            status=status,
-        )
-
-
-def unsure_failure(failures: Sequence[Failure], *, known: int, not_sent: int) -> Failure:
-    """Return the one failure of a task with batches of which nobody knows whether they are queued.
-
-    :param failures: of each such batch.
-    :param known: how many other batches are queued or applied.
-    :param not_sent: how many were not sent at all.
-    """
-    told = [failure.message for failure in failures]
-    told.append(f"{known} other batches are queued or applied, {not_sent} were not sent.")
-    told.append("Look in AchieveIt at the history of the items the unsure ones update.")
-    if not_sent:
-        told.append(
-            "If the updates are not there, clear this task with on_unsure='resubmit': it sends these and the rest. If "
-            "they are there, that would apply them twice; send the rest by a task of its own."
-        )
-    else:
-        told.append("If the updates are there, mark this task as success; if not, clear it with on_unsure='resubmit'.")
-    return replace(failures[0], message="\n".join(told))
 
 
 def settle(
@@ -310,50 +302,25 @@ def settle(
         result = outcome.results.get(batch.job_id or "")
         if result and not batch.unchanged:
             batch = replace(batch, state=_STATE_AT_END[result.end])
-            _note(store, batch, generation)
+            _note(
+                store,
+                batch.sha256,
+                BatchRecord(
+                    batch.state, batch.job_id, generation, batch.sent_at, batch.filename, batch.rows, result.reason
+                ),
+            )
         settled.append(batch)
     return settled
 
 
-def summarize(
-    kind: UpdateKind, counts: Mapping[str, int], batches: Sequence[SubmittedBatch], *, only_planned: bool = False
-) -> dict[str, Any]:
-    """Return a task's result: small at any number of rows, and ``rows_read`` is the sum of its buckets.
-
-    :param kind: progress or metric updates.
-    :param counts: ``rows_read`` and ``rows_rejected``.
-    :param batches: all batches; the first :data:`BATCHES_TOLD` are listed.
-    :param only_planned: nothing was sent (a dry run): the rows are told as ``rows_planned``.
-    """
-    unchanged = sum(batch.rows for batch in batches if batch.unchanged)
-    rows = sum(batch.rows for batch in batches) - unchanged
-    return {
-        "kind": kind.value,
-        "rows_read": counts["rows_read"],
-        "rows_submitted": 0 if only_planned else rows,
-        "rows_rejected": counts["rows_rejected"],
-        "rows_unchanged": unchanged,
-        **({"rows_planned": rows} if only_planned else {}),
-        "batch_count": len(batches),
-        "batches": [
-            {name: told for name, told in batch.to_json().items() if name != "unchanged"}
-            for batch in batches[:BATCHES_TOLD]
-        ],
-    }
-
-
-def _note(store: SubmissionStore, batch: SubmittedBatch, generation: int) -> None:
+def _note(store: SubmissionStore, fingerprint: str, record: BatchRecord) -> None:
     """Write down what already is so; failing the task over the note would make it send again."""
     try:
-        store.put(batch.sha256, _record(batch.state, generation, batch.job_id))
+        store.put(fingerprint, record)
     except Exception:
         log.exception(
             "Batch %s is %s as job %s, but this could not be written down: a retry cannot know it",
-            batch.filename,
-            batch.state.value,
-            batch.job_id,
+            record.filename,
+            record.state.value,
+            record.job_id,
         )
-
-
-def _record(state: BatchState, generation: int, job_id: str | None = None) -> BatchRecord:
-    return BatchRecord(state, job_id, generation, time.time())

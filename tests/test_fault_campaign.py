@@ -21,7 +21,8 @@ from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, FailureKind
 from airflow_provider_achieveit.api.jobs import JobEnd, JobWait, WaitOutcome
 from airflow_provider_achieveit.simulator.server import RunningSimulator, running
-from airflow_provider_achieveit.submission import BatchState, NoStore, Submission, SubmittedBatch
+from airflow_provider_achieveit.stores.records import BatchState, NoStore, SubmittedBatch
+from airflow_provider_achieveit.submission import Submission
 
 SCHEDULES = 250
 BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"

@@ -41,7 +41,9 @@ MAY_IMPORT = {
     "api": {"api"},
     "updates": {"updates", "api"},
     "warehouse": {"warehouse", "api"},
-    "submission": {"updates", "warehouse", "api"},
+    "stores": {"stores", "updates", "warehouse", "api"},
+    "unsure": {"stores", "api"},
+    "submission": {"unsure", "stores", "updates", "warehouse", "api"},
     # A program of its own that shares the vocabulary of the contract.
     "simulator": {"simulator", "api"},
 }

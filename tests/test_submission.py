@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,20 +12,11 @@ import pytest
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
 from airflow_provider_achieveit.api.jobs import JobEnd, JobResult, JobWait, WaitOutcome
-from airflow_provider_achieveit.submission import (
-    BATCHES_TOLD,
-    BatchRecord,
-    BatchState,
-    Decision,
-    NoStore,
-    Submission,
-    SubmittedBatch,
-    TaskStateStore,
-    decide,
-    settle,
-    summarize,
-    unsure_failure,
-)
+from airflow_provider_achieveit.operators.summary import BATCHES_TOLD, summarize
+from airflow_provider_achieveit.stores.records import BatchRecord, BatchState, ClaimLost, NoStore, SubmittedBatch
+from airflow_provider_achieveit.stores.task_state import TaskStateStore
+from airflow_provider_achieveit.submission import Decision, Submission, decide, settle
+from airflow_provider_achieveit.unsure import unsure_batches
 
 BATCH = SubmittedBatch("d.t.r.b0001.csv", rows=3, sha256="ab" * 32)
 UNSURE = Failure(FailureKind.UNSURE, "no usable answer")
@@ -52,7 +45,13 @@ class Server:
         self.answers = list(answers) or ["job-1"]
         self.known: list[BatchRecord | None] = []
         self.looked: list[str] = []
+        self.awaited: list[str] = []
         self.job_end: JobEnd | None = None
+
+    def wait_for_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome:
+        self.awaited += wait.pending
+        assert not self.known, "earlier jobs are awaited before anything is sent"
+        return WaitOutcome({job: JobResult(self.job_end or JobEnd.APPLIED, "said so") for job in wait.pending})
 
     def look_at_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome:
         [job_id] = wait.pending
@@ -68,14 +67,29 @@ class Server:
 
 
 def store_with(state: BatchState | None = None, job_id: str | None = None, generation: int = 0) -> TaskStateStore:
-    store = TaskStateStore(DictStore(), UpdateKind.PROGRESS)
+    store = new_store()
     if state:
-        store.put(BATCH.sha256, BatchRecord(state, job_id, generation, at=0.0))
+        store.plan([BATCH], generation)
+        store.put(BATCH.sha256, BatchRecord(state, job_id, generation, 0.0, BATCH.filename, BATCH.rows))
     return store
 
 
+def new_store() -> TaskStateStore:
+    return TaskStateStore(DictStore(), UpdateKind.PROGRESS, "achieveit_default")
+
+
+def submission(store: TaskStateStore, server: Server, **options: Any) -> Submission:
+    return Submission(server, kind=UpdateKind.PROGRESS, store=store, **options)
+
+
 def submit(store: TaskStateStore, server: Server, **options: Any) -> SubmittedBatch:
-    return Submission(server, kind=UpdateKind.PROGRESS, store=store, **options).submit(BATCH, b"x")
+    return submission(store, server, **options).submit(BATCH, b"x")
+
+
+def begin(store: TaskStateStore, server: Server, *plan: SubmittedBatch, **options: Any) -> Submission:
+    begun = submission(store, server, **options)
+    begun.begin(plan, poll_interval=1, deadline=time.time() + 9)
+    return begun
 
 
 @pytest.mark.parametrize(
@@ -115,7 +129,7 @@ def test_sending_is_written_before_the_post_and_the_job_after_it() -> None:
 def test_a_queued_batch_is_awaited() -> None:
     store = store_with(BatchState.QUEUED, "job-0")
     server = Server(store)
-    assert submit(store, server) == SubmittedBatch(BATCH.filename, 3, BATCH.sha256, BatchState.QUEUED, "job-0")
+    assert submit(store, server) == replace(BATCH, state=BatchState.QUEUED, job_id="job-0")
     assert server.known == []
 
 
@@ -141,12 +155,15 @@ def test_a_retry_does_not_look_before_it_waits() -> None:
 
 
 def test_the_advice_fits_what_was_not_sent() -> None:
-    whole = unsure_failure([UNSURE], known=2, not_sent=0)
+    whole = unsure_batches([UNSURE], known=2, not_sent=0, places=[""])
     assert whole.kind is FailureKind.UNSURE
     assert "mark this task as success" in whole.message
-    part = unsure_failure([UNSURE, UNSURE], known=0, not_sent=3)
+    part = unsure_batches([UNSURE, UNSURE], known=0, not_sent=3, places=["", ""])
     assert "mark this task as success" not in part.message
     assert "3 were not sent" in part.message
+    kept = unsure_batches([UNSURE], known=0, not_sent=3, places=["the table t"])
+    assert "set the batch's state to 'applied' and clear this task" in kept.message
+    assert "in the table t" in kept.message
 
 
 def test_an_applied_batch_is_left_alone() -> None:
@@ -204,12 +221,6 @@ def test_what_was_certainly_not_taken_may_be_sent_by_the_next_try() -> None:
     assert submit(store, Server(store)).job_id == "job-1"
 
 
-def test_kinds_do_not_share_records() -> None:
-    raw = DictStore()
-    TaskStateStore(raw, UpdateKind.PROGRESS).put("f", BatchRecord(BatchState.APPLIED))
-    assert TaskStateStore(raw, UpdateKind.METRIC).get("f") is None
-
-
 def test_a_store_that_breaks_after_the_post_does_not_fail_the_task(caplog: pytest.LogCaptureFixture) -> None:
     store = store_with()
 
@@ -233,7 +244,7 @@ def test_a_store_that_breaks_before_the_post_sends_nothing() -> None:
     def broken(fingerprint: str, record: BatchRecord) -> None:
         raise OSError("the API server is gone")
 
-    store.put = broken  # type: ignore[method-assign]
+    store.claim = broken  # type: ignore[method-assign]
     with pytest.raises(OSError, match="gone"):
         submit(store, server)
     assert server.known == []
@@ -251,11 +262,11 @@ def test_a_store_that_breaks_before_the_post_sends_nothing() -> None:
 )
 def test_the_end_of_a_job_is_written_down(end: JobEnd, state: BatchState) -> None:
     store = store_with()
-    queued = SubmittedBatch("f", 1, BATCH.sha256, BatchState.QUEUED, "j")
+    queued = SubmittedBatch("f", 1, BATCH.sha256, BatchState.QUEUED, "j", sent_at=7.0)
     [settled] = settle(store, [queued], WaitOutcome({"j": JobResult(end)}), generation=3)
     kept = store.get(BATCH.sha256)
     assert kept is not None
-    assert (settled.state, kept.state, kept.job_id, kept.generation) == (state, state, "j", 3)
+    assert (settled.state, kept.state, kept.job_id, kept.generation, kept.at) == (state, state, "j", 3, 7.0)
 
 
 def test_a_batch_survives_json() -> None:
@@ -274,5 +285,158 @@ def test_a_result_stays_small_and_adds_up() -> None:
 
 
 def test_without_a_store_nothing_is_known() -> None:
-    NoStore().put("f", BatchRecord(BatchState.APPLIED))
-    assert NoStore().get("f") is None
+    store = NoStore()
+    store.plan([BATCH], 0)
+    store.claim(BATCH.sha256, BatchRecord(BatchState.SENDING))
+    store.put(BATCH.sha256, BatchRecord(BatchState.APPLIED))
+    assert (store.get(BATCH.sha256), store.open_batches(), store.place(BATCH.sha256)) == (None, {}, "")
+
+
+OTHER = SubmittedBatch("d.t.r.b0001.csv", rows=4, sha256="cd" * 32)
+
+
+class TestChangedContent:
+    """The source gives other rows than in an earlier try."""
+
+    def test_a_job_that_runs_is_awaited_first(self) -> None:
+        store = store_with(BatchState.QUEUED, "job-0")
+        server = Server(store)
+        begun = begin(store, server, OTHER)
+        assert server.awaited == ["job-0"]
+        ended = store.get(BATCH.sha256)
+        assert ended is not None
+        assert (ended.state, ended.reason) == (BatchState.APPLIED, "said so")
+        assert begun.submit(OTHER, b"y").job_id == "job-1"
+
+    def test_a_job_that_does_not_end_keeps_the_present_content_back(self) -> None:
+        store = store_with(BatchState.QUEUED, "job-0")
+        server = Server(store)
+        server.job_end = JobEnd.TIMEOUT
+        with pytest.raises(ApiError, match=r"job-0.*Nothing of the present content was sent") as caught:
+            begin(store, server, OTHER)
+        assert caught.value.failure.kind is FailureKind.JOB_TIMEOUT
+        assert set(store.open_batches()) == {BATCH.sha256}, "the next try waits for it again"
+
+    def test_an_unsure_batch_keeps_it_back(self) -> None:
+        store = store_with(BatchState.SENDING)
+        with pytest.raises(ApiError) as caught:
+            begin(store, Server(store), OTHER)
+        assert caught.value.failure.kind is FailureKind.UNSURE
+        for told in (BATCH.filename, BATCH.sha256, "3 rows", "1970-01-01 00:00:00 UTC", "content has changed since"):
+            assert told in str(caught.value)
+
+    def test_an_unsure_batch_is_left_behind_on_request_and_never_asked_about_again(self) -> None:
+        store = store_with(BatchState.SENDING)
+        begun = begin(store, Server(store), OTHER, resubmit_unsure=True)
+        assert begun.submit(OTHER, b"y").job_id == "job-1"
+        begin(store, Server(store), OTHER)
+
+    def test_what_is_part_of_the_plan_is_not_awaited_before_it(self) -> None:
+        store = store_with(BatchState.QUEUED, "job-0")
+        server = Server(store)
+        begin(store, server, BATCH, OTHER)
+        assert server.awaited == []
+
+    def test_sending_everything_again_waits_for_the_same_content_too(self) -> None:
+        store = store_with(BatchState.QUEUED, "job-0", generation=0)
+        server = Server(store)
+        begun = begin(store, server, BATCH, generation=2, resubmit_always=True)
+        assert server.awaited == ["job-0"]
+        assert begun.submit(BATCH, b"x").job_id == "job-1"
+
+    def test_a_retry_does_not_send_everything_again(self) -> None:
+        store = store_with(BatchState.QUEUED, "job-0", generation=2)
+        server = Server(store)
+        begun = begin(store, server, BATCH, generation=2, resubmit_always=True)
+        assert (server.awaited, begun.submit(BATCH, b"x").job_id) == ([], "job-0")
+
+
+class TestOtherProcesses:
+    def test_a_claim_that_another_won_is_not_sent(self) -> None:
+        store = store_with()
+
+        def lost(fingerprint: str, record: BatchRecord) -> None:
+            raise ClaimLost
+
+        store.claim = lost  # type: ignore[method-assign]
+        server = Server(store)
+        with pytest.raises(ApiError, match="by another process") as caught:
+            submit(store, server)
+        assert (caught.value.failure.retryable, server.known) == (True, [])
+
+    def test_what_a_mapped_task_is_just_sending_is_left_to_it(self) -> None:
+        store = store_with()
+        store.get = lambda _: BatchRecord(BatchState.SENDING, elsewhere=True)  # type: ignore[method-assign]
+        server = Server(store)
+        for options in ({}, {"resubmit_unsure": True}, {"resubmit_always": True, "generation": 3}):
+            with pytest.raises(ApiError, match="by another process"):
+                submit(store, server, **options)
+        assert server.known == []
+
+
+class TestSeveralBatches:
+    BATCHES = tuple(SubmittedBatch(f"b{number}.csv", 1, f"{number:064x}") for number in range(4))
+
+    def send(self, store: TaskStateStore, server: Server, **options: Any) -> Submission:
+        begun = begin(store, server, *self.BATCHES, **options)
+        try:
+            begun.send_all((batch, b"x") for batch in self.BATCHES)
+        except ApiError as error:
+            self.error = error.failure
+        return begun
+
+    def test_a_retry_goes_on_with_the_first_that_is_not_there(self) -> None:
+        store = store_with()
+        assert len(self.send(store, Server(store, "j0", "j1", UNAVAILABLE)).sent) == 2
+        server = Server(store, "j2", "j3")
+        assert [batch.job_id for batch in self.send(store, server).sent] == ["j0", "j1", "j2", "j3"]
+        assert len(server.known) == 2
+
+    def test_one_lost_answer_does_not_cost_the_batches_behind_it(self) -> None:
+        store = store_with()
+        assert [batch.job_id for batch in self.send(store, Server(store, "j0", UNSURE, "j2", "j3")).sent] == [
+            "j0",
+            "j2",
+            "j3",
+        ]
+        assert "3 other batches are queued or applied, 0 were not sent" in self.error.message
+
+    def test_two_lost_answers_stop_the_sending(self) -> None:
+        store = store_with()
+        self.send(store, Server(store, UNSURE, UNSURE, "j2", "j3"))
+        assert "0 other batches are queued or applied, 2 were not sent" in self.error.message
+
+    def test_a_lost_answer_is_told_although_another_error_came_after_it(self) -> None:
+        store = store_with()
+        self.send(store, Server(store, UNSURE, UNAVAILABLE))
+        assert self.error.kind is FailureKind.UNSURE
+        assert "Then: HTTP 503" in self.error.message
+        assert "3 were not sent" in self.error.message
+
+    def test_the_batch_on_its_way_is_known_to_who_kills_the_process(self) -> None:
+        store = store_with()
+        begun = submission(store, Server(store))
+        seen: list[Any] = []
+
+        class Looking(Server):
+            def submit(self, kind: UpdateKind, filename: str, body: bytes) -> str:
+                seen.append(begun.sending)
+                return super().submit(kind, filename, body)
+
+        begun._client = Looking(store)
+        begun.submit(BATCH, b"x")
+        assert (seen, begun.sending) == ([BATCH], None)
+
+
+class TestTheClock:
+    """From when a batch's wait counts."""
+
+    def test_a_retry_goes_on_with_the_clock_of_the_try_that_sent(self) -> None:
+        store = store_with()
+        store.put(BATCH.sha256, BatchRecord(BatchState.QUEUED, "job-0", 1, at=123.0))
+        assert submit(store, Server(store), generation=1).sent_at == 123.0
+
+    def test_a_cleared_task_begins_anew(self) -> None:
+        store = store_with()
+        store.put(BATCH.sha256, BatchRecord(BatchState.QUEUED, "job-0", 1, at=123.0))
+        assert submit(store, Server(store), generation=2).sent_at >= time.time() - 9

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
+
+from airflow_provider_achieveit.api.contract import UpdateField
 
 _CANDIDATES = ("data_interval_end", "logical_date")
 
@@ -26,3 +28,23 @@ def run_moment(context: Mapping[str, Any]) -> tuple[datetime, str]:
         if (moment := getattr(dag_run, name, None)) is not None:
             return moment, f"dag_run.{name}"
     raise ValueError("the run has no date of its own; give as_of_date, or map a column to it")
+
+
+def date_for_all(context: Mapping[str, Any], given: Any, columns: Collection[str] | None, *, log: Any) -> Any:
+    """Return the one date for all rows, or None where the rows have dates of their own.
+
+    :param context: the task's context.
+    :param given: what the DAG's author wants it to be, after rendering; None: nothing.
+    :param columns: the fields or columns that the rows have; None where only the rows tell.
+    :param log: the task's logger.
+    :raises ValueError: the template gave nothing, or the run has no date.
+    """
+    if isinstance(given, str) and not given.strip():
+        raise ValueError("as_of_date is empty: its template gave nothing")
+    if given is not None:
+        return given
+    if columns is None or UpdateField.AS_OF_DATE in columns:
+        return None
+    moment, told_by = run_moment(context)
+    log.info("No column holds a date: every row gets the day of %s, %s", told_by, moment)
+    return moment

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_achieveit.exceptions import AchieveItInvalidRowsError
 
 if TYPE_CHECKING:
+    from airflow_provider_achieveit.stores.records import SubmissionStore
     from airflow_provider_achieveit.updates.rejects import Reject
     from airflow_provider_achieveit.updates.spool import Prepared
 
@@ -17,13 +18,15 @@ _IN_LOG_BESIDE_FILE = 100
 _IN_ONE_LOG_RECORD = 50
 
 
-def tell_rejects(prepared: Prepared, *, path: str | None, log: Any) -> None:
-    """Tell every rejected row: all in the file if one is wanted, else all in the log.
+def tell_rejects(prepared: Prepared, *, path: str | None, store: SubmissionStore, log: Any) -> None:
+    """Tell every rejected row: all in the file if one is wanted, else all in the log; in the ledger too.
 
     :param prepared: the checked rows.
     :param path: CSV file on any object store; it is written without rejects too, so that none of an older run is left.
+    :param store: where it is written down what was sent; a ledger keeps the rejects too.
     :param log: the task's logger.
     """
+    store.write_rejects(prepared.rejects())
     if path:
         _write(prepared.rejects(), path)
         log.info("Wrote the reasons of %d rejected rows to %s", prepared.rows_rejected, path)

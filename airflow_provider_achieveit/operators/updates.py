@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, date, datetime, timedelta
-from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException, BaseOperator, conf
 
 from airflow_provider_achieveit.api.contract import BodyFormat, UpdateField, UpdateKind
-from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
-from airflow_provider_achieveit.exceptions import AchieveItInvalidRowsError, error_for, typed_errors
+from airflow_provider_achieveit.exceptions import (
+    AchieveItInvalidRowsError,
+    AchieveItJobTimeoutError,
+    error_for,
+    typed_errors,
+)
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
+from airflow_provider_achieveit.operators.batches import named_batches
 from airflow_provider_achieveit.operators.choices import one_of, seconds
-from airflow_provider_achieveit.operators.dates import run_moment
+from airflow_provider_achieveit.operators.dates import date_for_all
 from airflow_provider_achieveit.operators.inline_rows import InlineRows, hold_rows
 from airflow_provider_achieveit.operators.rejected import refuse_rejects, tell_rejects
+from airflow_provider_achieveit.operators.stores import open_store
+from airflow_provider_achieveit.operators.summary import summarize
 from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger, read_event
 
 if TYPE_CHECKING:
@@ -27,12 +33,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_achieveit.api.client import AchieveItClient
     from airflow_provider_achieveit.api.jobs import WaitOutcome
-    from airflow_provider_achieveit.submission import SubmissionStore, SubmittedBatch
-    from airflow_provider_achieveit.updates.sources import Source
+    from airflow_provider_achieveit.stores.records import SubmissionStore, SubmittedBatch
+    from airflow_provider_achieveit.submission import Submission
     from airflow_provider_achieveit.updates.spool import Prepared
 
 _DEFER_MARGIN = 60.0
-_MAX_UNSURE = 2
+_TOLD_JOBS = 20
 
 
 class _SubmitUpdatesOperator(BaseOperator):
@@ -40,8 +46,9 @@ class _SubmitUpdatesOperator(BaseOperator):
 
     Every row read ends in exactly one bucket: submitted, unchanged (applied before with the same content) or rejected
     with its reasons. All rows are checked before the first batch is sent. A retry finds what was sent before and waits
-    for it instead of sending again (Airflow 3.3 and later). See "Submitting Progress Updates" and "Submitting Metric
-    Updates" in AchieveIt's help centre.
+    for it instead of sending again (Airflow 3.3 and later, or with a ledger); README's "What a retry, a clear and a
+    backfill do" tells every case. See "Submitting Progress Updates" and "Submitting Metric Updates" in AchieveIt's help
+    centre.
 
     :param achieveit_conn_id: id of the AchieveIt connection, default ``achieveit_default``. Templated.
     :param sql: source: a query, or a ``.sql`` file. Templated. Without ORDER BY its rows are batched by id and date; an
@@ -69,11 +76,17 @@ class _SubmitUpdatesOperator(BaseOperator):
     :param artifact_path: directory in which the exact bytes of each batch are kept. Templated.
     :param resubmit: a cleared task sends a batch again only ``if_changed`` or not yet applied (default), or ``always``.
     :param on_unsure: an answer got lost after a batch went out: ``fail`` (default) or ``resubmit``.
-    :param durable: write down what was sent where retries find it, default True.
+    :param durable: write down what was sent where retries find it, default True: in the ledger if ``ledger_conn_id`` is
+        given, else in Airflow's task state store (3.3 and later).
+    :param ledger_conn_id: connection of a SQL database (any hook that is a ``DbApiHook``) in which a table tells what
+        was sent when and how it ended, default none. Templated.
+    :param ledger_table: that table, ``schema.table`` if need be, default ``achieveit_submissions``; rejected rows go to
+        ``<ledger_table>_rejects``. Both are made if they do not exist. Templated.
     :param wait_for_completion: wait until AchieveIt has applied the batches, default True.
     :param deferrable: wait in the triggerer; default: Airflow's ``[operators] default_deferrable``.
     :param poll_interval: time between two looks at a job, seconds or timedelta, default 10 s.
-    :param wait_timeout: time from the task's start to give up waiting, seconds or timedelta, default 1 h.
+    :param wait_timeout: how long to wait for a batch that was sent, seconds or timedelta, default 1 h. The clock goes
+        on while deferred and over retries; ``execution_timeout`` bounds a deferred wait too.
     :param dry_run: do all but the POST, default False.
     :return: counts and the first 20 batches; the job ids are the XCom ``job_ids``.
     :raises AchieveItInvalidRowsError: rows cannot be sent as they are.
@@ -94,6 +107,8 @@ class _SubmitUpdatesOperator(BaseOperator):
         "as_of_date",
         "rejects_path",
         "artifact_path",
+        "ledger_conn_id",
+        "ledger_table",
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json"}
@@ -125,6 +140,8 @@ class _SubmitUpdatesOperator(BaseOperator):
         resubmit: Literal["if_changed", "always"] = "if_changed",
         on_unsure: Literal["fail", "resubmit"] = "fail",
         durable: bool = True,
+        ledger_conn_id: str | None = None,
+        ledger_table: str = "achieveit_submissions",
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | timedelta = 10.0,
@@ -156,13 +173,15 @@ class _SubmitUpdatesOperator(BaseOperator):
         self.resubmit = one_of("resubmit", resubmit, ("if_changed", "always"))
         self.on_unsure = one_of("on_unsure", on_unsure, ("fail", "resubmit"))
         self.durable = durable
+        self.ledger_conn_id = ledger_conn_id
+        self.ledger_table = ledger_table
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = seconds("poll_interval", poll_interval)
         self.wait_timeout = seconds("wait_timeout", wait_timeout)
         # BaseOperator has a method of the argument's own name.
         self.only_plan = dry_run
-        self._job_ids: list[str] = []
+        self._submission: Submission | None = None
         self._check_arguments()
 
     # Rows are held by a wrapper: Airflow stores what template fields render to, and that must not be the data.
@@ -187,6 +206,8 @@ class _SubmitUpdatesOperator(BaseOperator):
             )
         if (self.sql is None) != (self.conn_id is None):
             raise ValueError("sql and conn_id go together: the query, and the connection it runs on")
+        if self.ledger_conn_id is not None and not self.durable:
+            raise ValueError("durable=False and ledger_conn_id exclude each other: nothing written down, or a ledger")
         fields = resolve_columns(self.columns, self.kind)
         if self.columns is not None and UpdateField.AS_OF_DATE in fields and self.as_of_date is not None:
             raise ValueError("as_of_date is given twice: as one date for all rows, and as a column in columns")
@@ -199,37 +220,44 @@ class _SubmitUpdatesOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do the whole work, or all up to the wait when deferrable."""
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
         started = time.time()
         # A sensor behind this task finds its list however this task ends.
         context["ti"].xcom_push(key="job_ids", value=[])
         with ExitStack() as stack:
             # First of all, so that a connection that cannot be used is told before a long query has run.
             client = None if self.only_plan else stack.enter_context(AchieveItHook(self.achieveit_conn_id).get_conn())
+            store = stack.enter_context(self._store(context))
             try:
                 prepared = stack.enter_context(self._prepare(context))
             except (ValueError, TypeError) as error:
                 # A column or a file that is not as it should be: no retry mends that.
                 raise AchieveItInvalidRowsError(f"The source cannot be used, nothing was sent: {error}") from error
-            tell_rejects(prepared, path=self.rejects_path, log=self.log)
+            tell_rejects(prepared, path=self.rejects_path, store=store, log=self.log)
             if prepared.rows_read == 0:
                 return self._nothing_to_send()
             refuse_rejects(prepared, skip_invalid=self.on_invalid == "skip", path=self.rejects_path)
-            batches = self._submit(client, prepared, context) if client else self._planned(prepared, context)
+            named = named_batches(prepared, context["ti"], self.format, artifact_path=self.artifact_path)
+            plan = [batch for batch, _ in named]
+            batches = self._submit(client, store, prepared, plan, context) if client else plan
             counts = {"rows_read": prepared.rows_read, "rows_rejected": prepared.rows_rejected}
         waiting = [batch for batch in batches if batch.job_id and not batch.unchanged]
         if not waiting or not self.wait_for_completion:
             return self._summary(counts, batches)
 
-        limits = [self.wait_timeout] + ([self.execution_timeout.total_seconds()] if self.execution_timeout else [])
-        deadline = started + min(limits)
+        deadline = self._deadline(started, waiting)
+        # Past it, one look from here tells more than a trigger would, should a triggerer answer at all.
+        deferring = self.deferrable and time.time() < deadline
         self.log.info(
             "Waiting for %d jobs until %s, looking every %g s%s",
             len(waiting),
             datetime.fromtimestamp(deadline, UTC).isoformat(timespec="seconds"),
             self.poll_interval,
-            ", in the triggerer" if self.deferrable else "",
+            ", in the triggerer" if deferring else "",
         )
-        if self.deferrable:
+        if deferring:
             self.defer(
                 trigger=AchieveItJobTrigger(
                     job_ids=[batch.job_id for batch in waiting if batch.job_id],
@@ -247,16 +275,42 @@ class _SubmitUpdatesOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Read the trigger's event: the same result as a synchronous wait, or a typed error."""
-        from airflow_provider_achieveit.submission import SubmittedBatch
+        from airflow_provider_achieveit.stores.records import SubmittedBatch
 
         outcome, payload = read_event(event)
         batches = [SubmittedBatch.from_json(batch) for batch in payload["batches"]]
         return self._finish(context, outcome, batches, payload["counts"])
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where no triggerer answered in time, find out from here what became of the jobs."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowException as error:
+            # By its name: every version of Airflow keeps this class in another place.
+            if type(error).__name__ != "TaskDeferralTimeout":
+                raise
+        ti = context["ti"]
+        job_ids = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index, key="job_ids") or []
+        told = (
+            f"No triggerer told in time how the jobs {', '.join(job_ids[:_TOLD_JOBS])} ended; AchieveIt may still "
+            "apply them. Is a triggerer running?"
+        )
+        if self.ledger_conn_id or (self.durable and "task_state_store" in context):
+            # All is written down: the work goes on where it was and looks at the jobs once, as the time is up.
+            self.log.warning(told)
+            return self._run(context)
+        raise AchieveItJobTimeoutError(told, job_id=job_ids[0] if job_ids else None)
+
     def on_kill(self) -> None:
         """Say what a killed task leaves behind: AchieveIt has no way to cancel a job."""
-        if self._job_ids:
-            self.log.warning("Killed; AchieveIt will still apply the jobs %s", ", ".join(self._job_ids[:20]))
+        if self._submission is None:
+            return
+        if batch := self._submission.sending:
+            self.log.warning(
+                "Killed while batch %s was sent: AchieveIt may have it; the next run tells", batch.filename
+            )
+        if job_ids := self._job_ids(self._submission.sent):
+            self.log.warning("Killed; AchieveIt will still apply the jobs %s", ", ".join(job_ids[:_TOLD_JOBS]))
 
     def _prepare(self, context: Context) -> Prepared:
         """Read and check all rows."""
@@ -278,7 +332,9 @@ class _SubmitUpdatesOperator(BaseOperator):
                 columns=self.columns,
                 status_map=self.status_map,
                 extra_statuses=self.extra_statuses,
-                as_of_date=self._date_for_all(context, source),
+                as_of_date=date_for_all(
+                    context, self.as_of_date, self.columns if self.columns is not None else source.columns, log=self.log
+                ),
                 date_is_default=self.as_of_date is None,
                 timezone=self.timezone,
             )
@@ -301,19 +357,6 @@ class _SubmitUpdatesOperator(BaseOperator):
         )
         return prepared
 
-    def _date_for_all(self, context: Context, source: Source) -> Any:
-        """Return the one date for all rows, or None where the rows have dates of their own."""
-        if isinstance(self.as_of_date, str) and not self.as_of_date.strip():
-            raise ValueError("as_of_date is empty: its template gave nothing")
-        if self.as_of_date is not None:
-            return self.as_of_date
-        known = self.columns if self.columns is not None else source.columns
-        if known is None or UpdateField.AS_OF_DATE in known:
-            return None
-        moment, told_by = run_moment(context)
-        self.log.info("No column holds a date: every row gets the day of %s, %s", told_by, moment)
-        return moment
-
     def _nothing_to_send(self) -> dict[str, Any]:
         if self.on_empty == "skip":
             raise AirflowSkipException("The source has no rows (on_empty='skip')")
@@ -324,77 +367,56 @@ class _SubmitUpdatesOperator(BaseOperator):
             )
         return self._summary({"rows_read": 0, "rows_rejected": 0}, [])
 
-    def _planned(self, prepared: Prepared, context: Context) -> list[SubmittedBatch]:
-        return [planned for planned, _ in self._batches(prepared, context)]
+    def _submit(
+        self,
+        client: AchieveItClient,
+        store: SubmissionStore,
+        prepared: Prepared,
+        plan: list[SubmittedBatch],
+        context: Context,
+    ) -> list[SubmittedBatch]:
+        from airflow_provider_achieveit.submission import Submission
 
-    def _submit(self, client: AchieveItClient, prepared: Prepared, context: Context) -> list[SubmittedBatch]:
-        from airflow_provider_achieveit.submission import Submission, unsure_failure
-
-        if self.durable and "task_state_store" not in context:
-            self.log.info(
-                "This Airflow has no task state store (3.3 and later have one): a retry after a lost worker cannot "
-                "know what was sent"
-            )
-        batches: list[SubmittedBatch] = []
-        unsure: list[Failure] = []
+        self._submission = submission = Submission(
+            client,
+            kind=self.kind,
+            store=store,
+            generation=context["ti"].max_tries,
+            resubmit_always=self.resubmit == "always",
+            resubmit_unsure=self.on_unsure == "resubmit",
+        )
         try:
-            submission = Submission(
-                client,
-                kind=self.kind,
-                store=self._store(context),
-                generation=context["ti"].max_tries,
-                resubmit_always=self.resubmit == "always",
-                resubmit_unsure=self.on_unsure == "resubmit",
-            )
             with typed_errors():
-                for planned, body in self._batches(prepared, context):
-                    try:
-                        batches.append(submission.submit(planned, body))
-                    except ApiError as error:
-                        if error.failure.kind is not FailureKind.UNSURE:
-                            raise
-                        # One lost answer must not cost the batches behind it; two, and something is wrong out there.
-                        unsure.append(error.failure)
-                        if len(unsure) == _MAX_UNSURE:
-                            break
-                    self._job_ids = [batch.job_id for batch in batches if batch.job_id and not batch.unchanged]
+                submission.begin(plan, poll_interval=self.poll_interval, deadline=time.time() + self.wait_timeout)
+                return submission.send_all(named_batches(prepared, context["ti"], self.format))
         finally:
             # Before the wait, and also when a later batch failed: what is queued must be known.
-            context["ti"].xcom_push(key="job_ids", value=self._job_ids)
-        if unsure:
-            not_sent = ceil(prepared.rows_valid / self.batch_size) - len(batches) - len(unsure)
-            raise error_for(unsure_failure(unsure, known=len(batches), not_sent=not_sent))
-        return batches
+            context["ti"].xcom_push(key="job_ids", value=self._job_ids(submission.sent))
 
-    def _batches(self, prepared: Prepared, context: Context) -> Any:
-        """Give each batch, planned, with its bytes."""
-        from airflow_provider_achieveit.submission import SubmittedBatch
-        from airflow_provider_achieveit.updates.filenames import batch_filename
+    @staticmethod
+    def _job_ids(batches: list[SubmittedBatch]) -> list[str]:
+        return [batch.job_id for batch in batches if batch.job_id and not batch.unchanged]
 
-        ti = context["ti"]
-        for batch in prepared.batches():
-            filename = batch_filename(
-                dag_id=ti.dag_id,
-                task_id=ti.task_id,
-                run_id=ti.run_id,
-                map_index=-1 if ti.map_index is None else ti.map_index,
-                number=batch.number,
-                sha256=batch.sha256,
-                body_format=self.format,
-            )
-            if self.artifact_path:
-                from airflow.providers.common.compat.sdk import ObjectStoragePath
+    def _store(self, context: Context) -> AbstractContextManager[SubmissionStore]:
+        # A dry run is no submission: nothing of it is written down.
+        durable = self.durable and not self.only_plan
+        return open_store(
+            context,
+            kind=self.kind,
+            achieveit_conn_id=self.achieveit_conn_id,
+            durable=durable,
+            ledger_conn_id=self.ledger_conn_id if durable else None,
+            ledger_table=self.ledger_table,
+            log=self.log,
+        )
 
-                directory = ObjectStoragePath(self.artifact_path)
-                directory.mkdir(parents=True, exist_ok=True)
-                (directory / filename).write_bytes(batch.body)
-            yield SubmittedBatch(filename, batch.rows, batch.sha256), batch.body
-
-    def _store(self, context: Context) -> SubmissionStore:
-        from airflow_provider_achieveit.submission import NoStore, TaskStateStore
-
-        store = context.get("task_state_store") if self.durable else None
-        return NoStore() if store is None else TaskStateStore(store, self.kind)
+    def _deadline(self, started: float, waiting: list[SubmittedBatch]) -> float:
+        """Return when to give up waiting: a retry goes on with the clock of the try that sent the batches."""
+        sent = max(batch.sent_at for batch in waiting)
+        limits = [sent + self.wait_timeout]
+        if self.execution_timeout:
+            limits.append(min(started, sent) + self.execution_timeout.total_seconds())
+        return min(limits)
 
     def _wait(self, waiting: list[SubmittedBatch], deadline: float) -> WaitOutcome:
         from airflow_provider_achieveit.api.jobs import JobWait
@@ -413,7 +435,8 @@ class _SubmitUpdatesOperator(BaseOperator):
     ) -> dict[str, Any]:
         from airflow_provider_achieveit.submission import settle
 
-        settled = settle(self._store(context), batches, outcome, generation=context["ti"].max_tries)
+        with self._store(context) as store:
+            settled = settle(store, batches, outcome, generation=context["ti"].max_tries)
         names = {batch.job_id: batch.filename for batch in settled if batch.job_id}
         if failure := outcome.combined_failure(names):
             raise error_for(failure)
@@ -421,8 +444,6 @@ class _SubmitUpdatesOperator(BaseOperator):
         return self._summary(counts, settled)
 
     def _summary(self, counts: Mapping[str, int], batches: list[SubmittedBatch]) -> dict[str, Any]:
-        from airflow_provider_achieveit.submission import summarize
-
         summary = summarize(self.kind, counts, batches, only_planned=self.only_plan)
         told = {name: value for name, value in summary.items() if name != "batches"}
         self.log.info("Result: %s", ", ".join(f"{name} {value}" for name, value in told.items()))

@@ -403,7 +403,7 @@ class TestSending:
         simulator.faults.add("reset", method="POST", after=True)
         outcome = push(rows=[GOOD], retries=3)
         assert isinstance(outcome.error, AchieveItUnsureSubmissionError)
-        assert "mark this task as success" in str(outcome.error)
+        assert "set the batch's state to 'applied' and clear this task" in str(outcome.error)
         assert posts(simulator) == 1
 
     def test_one_lost_answer_does_not_cost_the_batches_behind_it(self, simulator: RunningSimulator) -> None:

@@ -1,0 +1,92 @@
+"""What a person is told about batches of which nobody can know whether AchieveIt has them, and how to go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from airflow_provider_achieveit.api.failure import Failure, FailureKind
+from airflow_provider_achieveit.stores.records import BatchRecord, SubmittedBatch
+
+
+def unsure_batch(batch: SubmittedBatch, reason: str, status: int | None = None) -> Failure:
+    """Return the failure of one batch that may or may not be queued.
+
+    :param batch: the batch.
+    :param reason: why nobody can tell.
+    :param status: the HTTP status code, if an answer came.
+    """
+    return Failure(
+        FailureKind.UNSURE,
+        f"Nobody can tell whether batch {batch.filename} ({batch.rows} rows, sha256 {batch.sha256}) is queued: "
+        f"{reason}",
+        status=status,
+    )
+
+
+def unsure_before_change(fingerprint: str, record: BatchRecord) -> Failure:
+    """Return the failure of a batch that an earlier try may have sent, before the source gave other content."""
+    told = unsure_batch(SubmittedBatch(record.filename, record.rows, fingerprint), interrupted(record))
+    return replace(
+        told, message=f"{told.message}. The content has changed since; nothing of the present content was sent."
+    )
+
+
+def interrupted(record: BatchRecord) -> str:
+    """Say why a batch that an earlier try began to send is unsure."""
+    return f"an earlier try began to send it at {utc(record.at)}: {record.reason or 'no job id was written down'}"
+
+
+def unsure_batches(failures: Sequence[Failure], *, known: int, not_sent: int, places: Sequence[str]) -> Failure:
+    """Return the one failure of a task with such batches: which they are, what is known, and how to go on.
+
+    :param failures: of each such batch.
+    :param known: how many other batches are queued or applied.
+    :param not_sent: how many were not sent at all.
+    :param places: where a person finds the record of each unsure batch to correct it; empty texts without a store.
+    """
+    told = [failure.message for failure in failures]
+    told.append(f"{known} other batches are queued or applied, {not_sent} were not sent.")
+    told.append("Look in AchieveIt at the history of the items the unsure ones update.")
+    if all(places):
+        told.append(
+            "If the updates are there, set the batch's state to 'applied' and clear this task: it goes on with the "
+            "rest. If they are not, set it to 'planned', or clear this task with on_unsure='resubmit': both send it. "
+            f"The state is in {'; '.join(dict.fromkeys(places))}."
+        )
+    elif not_sent:
+        told.append(
+            "If the updates are not there, clear this task with on_unsure='resubmit': it sends these and the rest. If "
+            "they are there, that would apply them twice; send the rest by a task of its own."
+        )
+    else:
+        told.append("If the updates are there, mark this task as success; if not, clear it with on_unsure='resubmit'.")
+    return replace(failures[0], message="\n".join(told))
+
+
+def sent_elsewhere(batch: SubmittedBatch) -> Failure:
+    """Return the failure of a batch that another process is sending just now; the next try knows more."""
+    return Failure(
+        FailureKind.UNAVAILABLE,
+        f"Batch {batch.filename} (sha256 {batch.sha256}) is just being sent by another process of this run: a mapped "
+        "task with the same rows, or an earlier try that still lives. It is not sent twice; a retry finds how that "
+        "ended",
+        retryable=True,
+    )
+
+
+def earlier_jobs_run(job_ids: Sequence[str]) -> Failure:
+    """Return the failure of a task whose earlier content is still being applied at the deadline."""
+    return Failure(
+        FailureKind.JOB_TIMEOUT,
+        f"Jobs of an earlier try with other content had not ended in time: {', '.join(job_ids[:20])}. Nothing of the "
+        "present content was sent, as AchieveIt could apply the older values last. Clear this task when they have "
+        "ended",
+        job_id=job_ids[0],
+    )
+
+
+def utc(moment: float) -> str:
+    """Return a moment (seconds since the epoch) in words."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
