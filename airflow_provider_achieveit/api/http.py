@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-MAX_RETRY_AFTER = 300.0
+MAX_RETRY_AFTER = 3600.0
 """Seconds: a longer Retry-After is taken as this, so that a broken proxy cannot park a task for a day."""
+LONGEST_PAUSE = 300.0
+"""Seconds: a process that was asked to wait longer asks again after this; between two tries of a task all counts."""
 MAX_REDIRECTS = 3
 MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 """An answer larger than this is refused: 1,500 items with 100 kB of text each still fit."""

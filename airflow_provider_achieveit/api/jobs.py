@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_achieveit.api.contract import JobState, JobStatus
 from airflow_provider_achieveit.api.failure import Failure, FailureKind
+from airflow_provider_achieveit.api.http import LONGEST_PAUSE
 
 FAILED_ANSWERS = 3
 """So many 500 answers in a row make a failed job; fewer may be the web server in front."""
@@ -191,7 +192,7 @@ class JobWait:
             return
         self._failed_answers[job_id] = 0
         self._last_trouble[job_id] = failure.message
-        self._retry_after = max(self._retry_after, failure.retry_after or 0.0)
+        self._retry_after = max(self._retry_after, min(failure.retry_after or 0.0, LONGEST_PAUSE))
 
     def patience(self, now: float) -> float | None:
         """Return the seconds that the next look may take, at least a moment; None if the deadline is there.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_achieveit.api.failure import ApiError
+from airflow_provider_achieveit.api.http import LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -28,4 +29,4 @@ def wait_before_repeat(state: RetryCallState) -> float:
     jittered = float(wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT)(state))
     error = state.outcome.exception() if state.outcome else None
     asked = error.failure.retry_after if isinstance(error, ApiError) else None
-    return jittered if asked is None else asked + min(jittered, 1.0)
+    return jittered if asked is None else min(asked, LONGEST_PAUSE) + min(jittered, 1.0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_achieveit.api.contract import JobState, JobStatus
 from airflow_provider_achieveit.api.failure import Failure, FailureKind
+from airflow_provider_achieveit.api.http import LONGEST_PAUSE, MAX_RETRY_AFTER
 from airflow_provider_achieveit.api.jobs import (
     FAILED_ANSWERS,
     MISSING_GRACE,
@@ -92,6 +94,12 @@ def test_retry_after_holds_for_one_round() -> None:
     wait.observe_failure("a", PASSING)
     assert wait.next_delay(0) == 42
     assert 9 <= wait.next_delay(0) <= 11
+
+
+def test_a_wait_looks_again_after_a_while_whatever_it_was_asked() -> None:
+    wait = waiting(deadline=10_000)
+    wait.observe_failure("a", replace(PASSING, retry_after=MAX_RETRY_AFTER))
+    assert wait.next_delay(0) == LONGEST_PAUSE
 
 
 @given(now=st.floats(0, 999.99), interval=st.floats(0, 1e6), asked=st.floats(0, 300))
