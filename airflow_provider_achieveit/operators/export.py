@@ -16,6 +16,7 @@ from airflow_provider_achieveit.exceptions import AchieveItLoadRefusedError, typ
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
 from airflow_provider_achieveit.operators.choices import one_of
 from airflow_provider_achieveit.operators.databases import database_hook
+from airflow_provider_achieveit.retry_policy import DEFAULT_RETRY_POLICY, policy_argument
 from airflow_provider_achieveit.warehouse.errors import WarehouseError
 from airflow_provider_achieveit.warehouse.model import Nested
 
@@ -57,6 +58,8 @@ class AchieveItExportPlanOperator(BaseOperator):
         default 0.5; 1 allows everything.
     :param unescape_html: turn ``&amp;`` and the like in names back into characters, default True; descriptions and
         comments stay as they are.
+    :param retry_policy: default (Airflow 3.3 and later): fail at once what a retry cannot mend, and wait as long as
+        AchieveIt asked to; None: Airflow's own way.
     :return: (``execute``) ``plan_id``, ``items``, ``pages``, ``reads``, ``table``, ``mode``, ``inserted``, ``updated``,
         ``deleted`` (items; updated: those that differ in anything) and ``extracted_at`` (ISO 8601, UTC).
     :raises ValueError: a setting that cannot be used (when the DAG is parsed).
@@ -85,9 +88,10 @@ class AchieveItExportPlanOperator(BaseOperator):
         max_reads: int = 3,
         max_delete_ratio: float = 0.5,
         unescape_html: bool = True,
+        retry_policy: Any = DEFAULT_RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs, **policy_argument(retry_policy))
         one_of("mode", mode, _MODES)
         one_of("nested", nested, [choice.value for choice in Nested])
         check_paging(page_size=page_size, sort_key=sort_key, parallel_pages=parallel_pages, max_reads=max_reads)

@@ -26,6 +26,7 @@ from airflow_provider_achieveit.operators.inline_rows import InlineRows, hold_ro
 from airflow_provider_achieveit.operators.rejected import refuse_rejects, tell_rejects
 from airflow_provider_achieveit.operators.stores import open_store
 from airflow_provider_achieveit.operators.summary import summarize
+from airflow_provider_achieveit.retry_policy import DEFAULT_RETRY_POLICY, policy_argument
 from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger, read_event
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class _SubmitUpdatesOperator(BaseOperator):
     :param wait_timeout: how long to wait for a batch that was sent, seconds or timedelta, default 1 h. The clock goes
         on while deferred and over retries; ``execution_timeout`` bounds a deferred wait too.
     :param dry_run: do all but the POST, default False.
+    :param retry_policy: default (Airflow 3.3 and later): fail at once what a retry cannot mend, and wait as long as
+        AchieveIt asked to; None: Airflow's own way.
     :return: counts and the first 20 batches; the job ids are the XCom ``job_ids``.
     :raises AchieveItInvalidRowsError: rows cannot be sent as they are.
     :raises AchieveItUnsureSubmissionError: nobody can tell whether a batch is queued.
@@ -147,9 +150,10 @@ class _SubmitUpdatesOperator(BaseOperator):
         poll_interval: float | timedelta = 10.0,
         wait_timeout: float | timedelta = 3600.0,
         dry_run: bool = False,
+        retry_policy: Any = DEFAULT_RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs, **policy_argument(retry_policy))
         self.achieveit_conn_id = achieveit_conn_id
         self.sql = sql
         self.conn_id = conn_id

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.exceptions import AchieveItRequestError, error_for
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
+from airflow_provider_achieveit.retry_policy import DEFAULT_RETRY_POLICY, policy_argument
 from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger, read_event
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class AchieveItJobSensor(BaseSensorOperator):
     :param kind: ``progress`` (default) or ``metric``.
     :param achieveit_conn_id: id of the connection, default ``achieveit_default``. Templated.
     :param deferrable: wait in the triggerer; default: Airflow's ``[operators] default_deferrable``.
+    :param retry_policy: default (Airflow 3.3 and later): fail at once what a retry cannot mend, and wait as long as
+        AchieveIt asked to; None: Airflow's own way.
     """
 
     template_fields: Sequence[str] = ("job_id", "achieveit_conn_id")
@@ -46,9 +49,10 @@ class AchieveItJobSensor(BaseSensorOperator):
         kind: str = UpdateKind.PROGRESS.value,
         achieveit_conn_id: str = AchieveItHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        retry_policy: Any = DEFAULT_RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs, **policy_argument(retry_policy))
         self.job_id = job_id
         self.kind = UpdateKind(kind).value
         self.achieveit_conn_id = achieveit_conn_id
