@@ -3,8 +3,8 @@
 AchieveIt has no idempotency key and every applied update is seen in a plan's history, so the provider itself must know
 what it has sent. Each batch goes *planned → sending → queued (job id) → applied | refused | failed | unknown*, under
 the fingerprint of its content: ``sending`` is written down before the POST and the job id right after it, so that a
-retry after a killed worker finds the job and waits for it instead of sending again. README's "What a retry, a clear and
-a backfill do" tells what every state means to every kind of re-run.
+retry after a killed worker finds the job and waits for it instead of sending again. docs/delivery.md tells what every
+state means to every kind of re-run.
 """
 
 from __future__ import annotations

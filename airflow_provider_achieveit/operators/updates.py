@@ -47,9 +47,8 @@ class _SubmitUpdatesOperator(BaseOperator):
 
     Every row read ends in exactly one bucket: submitted, unchanged (applied before with the same content) or rejected
     with its reasons. All rows are checked before the first batch is sent. A retry finds what was sent before and waits
-    for it instead of sending again (Airflow 3.3 and later, or with a ledger); README's "What a retry, a clear and a
-    backfill do" tells every case. See "Submitting Progress Updates" and "Submitting Metric Updates" in AchieveIt's help
-    centre.
+    for it instead of sending again (Airflow 3.3 and later, or with a ledger); docs/delivery.md tells every case. See
+    "Submitting Progress Updates" and "Submitting Metric Updates" in AchieveIt's help centre.
 
     :param achieveit_conn_id: id of the AchieveIt connection, default ``achieveit_default``. Templated.
     :param sql: source: a query, or a ``.sql`` file. Templated. Without ORDER BY its rows are batched by id and date; an
