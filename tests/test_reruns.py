@@ -474,6 +474,20 @@ class TestClear:
         assert bench.push(rows(1), achieveit_conn_id="achieveit_production") == "success"
         assert bench.posts == 2
 
+    def test_c12_jobs_of_rows_that_are_gone_are_awaited(self, bench: Bench, slow_jobs: Callable[[float], None]) -> None:
+        slow_jobs(0.6)
+        bench.push(rows(1), wait_for_completion=False)
+        bench.clear()
+        assert bench.push([], on_empty="succeed") == "success"
+        assert [str(job.state) for job in bench.simulator.world.jobs.values()] == ["processed"]
+
+    def test_c12_an_unsure_batch_of_rows_that_are_gone(self, bench: Bench) -> None:
+        bench.simulator.faults.add("reset", method="POST", after=True)
+        bench.push(rows(1))
+        bench.clear()
+        assert bench.push([]) == "failed"
+        assert isinstance(bench.error, AchieveItUnsureSubmissionError)
+
 
 class TestMapped:
     def mapped(self, bench: Bench, *values: int, **options: Any) -> DAG:

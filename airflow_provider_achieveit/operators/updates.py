@@ -240,6 +240,9 @@ class _SubmitUpdatesOperator(BaseOperator):
                 raise AchieveItInvalidRowsError(f"The source cannot be used, nothing was sent: {error}") from error
             tell_rejects(prepared, path=self.rejects_path, store=store, log=self.log)
             if prepared.rows_read == 0:
+                if client:
+                    # An earlier try may have found rows, and their jobs may still run.
+                    self._submit(client, store, prepared, [], context)
                 return self._nothing_to_send()
             refuse_rejects(prepared, skip_invalid=self.on_invalid == "skip", path=self.rejects_path)
             named = named_batches(prepared, context["ti"], self.format, artifact_path=self.artifact_path)
@@ -309,9 +312,7 @@ class _SubmitUpdatesOperator(BaseOperator):
         if self._submission is None:
             return
         if batch := self._submission.sending:
-            self.log.warning(
-                "Killed while batch %s was sent: AchieveIt may have it; the next run tells", batch.filename
-            )
+            self.log.warning("Killed while batch %s was on its way: AchieveIt may have it", batch.filename)
         if job_ids := self._job_ids(self._submission.sent):
             self.log.warning("Killed; AchieveIt will still apply the jobs %s", ", ".join(job_ids[:_TOLD_JOBS]))
 
