@@ -68,17 +68,19 @@ class AchieveItJobSensor(BaseSensorOperator):
         if not self.deferrable:
             super().execute(context)
             return
+        # Airflow does not see to execution_timeout while a task is deferred.
+        limits = [self.timeout] + ([self.execution_timeout.total_seconds()] if self.execution_timeout else [])
         self.defer(
             trigger=AchieveItJobTrigger(
                 job_ids=job_ids,
                 kind=self.kind,
                 achieveit_conn_id=self.achieveit_conn_id,
-                deadline=time.time() + self.timeout,
+                deadline=time.time() + min(limits),
                 poll_interval=self.poke_interval,
             ),
             method_name="execute_complete",
             # Holds even when no triggerer is running; a little later, so that the trigger can tell more.
-            timeout=timedelta(seconds=self.timeout + 60),
+            timeout=timedelta(seconds=min(limits) + 60),
         )
 
     def poke(self, context: Context) -> bool:

@@ -85,6 +85,13 @@ def test_the_timeout(simulator: RunningSimulator, deferrable: bool) -> None:
     assert isinstance(error, AchieveItJobTimeoutError if deferrable else AirflowSensorTimeout)
 
 
+def test_execution_timeout_holds_while_deferred(simulator: RunningSimulator) -> None:
+    simulator.world.settings.job_seconds = 60
+    state, error = wait(submit(), deferrable=True, timeout=60, execution_timeout=timedelta(seconds=0.5))
+    assert state == "failed"
+    assert isinstance(error, AchieveItJobTimeoutError)
+
+
 def test_the_wrong_kind_is_guessed_at(simulator: RunningSimulator) -> None:
     """Deferred: without, the timeout is Airflow's own error, which cannot tell."""
     _, error = wait(submit(), kind="metric", deferrable=True, timeout=0.3)
