@@ -22,13 +22,18 @@ class Database:
     """Any database SQLAlchemy speaks to: executemany, no locks besides those of the transaction.
 
     :param engine: an engine nobody has connected with yet.
+    :param lock_seconds: how long a statement waits for what another transaction holds; None: as the database is set
+        up, and on SQLite until any load has ended.
     """
 
     null_bytes = True
     """Text may hold U+0000."""
+    if_not_exists = False
+    """CREATE TABLE knows IF NOT EXISTS."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, lock_seconds: int | None = None) -> None:
         self.engine = engine
+        self.lock_seconds = lock_seconds
 
     def use_utc(self, connection: Connection) -> None:
         """Let the transaction derive days and texts from a moment in UTC, whatever the session's zone is."""
@@ -53,15 +58,16 @@ class SqliteDatabase(Database):
     reads first and writes later could otherwise fail for a writer in between.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
+    if_not_exists = True
+
+    def __init__(self, engine: Engine, *, lock_seconds: int | None = None) -> None:
+        super().__init__(engine, lock_seconds=lock_seconds)
         event.listen(engine, "connect", self._connected)
         event.listen(engine, "begin", self._begin)
 
-    @staticmethod
-    def _connected(dbapi_connection: Any, _record: Any) -> None:
+    def _connected(self, dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None
-        dbapi_connection.execute(f"PRAGMA busy_timeout = {_SQLITE_BUSY_SECONDS * 1000}")
+        dbapi_connection.execute(f"PRAGMA busy_timeout = {(self.lock_seconds or _SQLITE_BUSY_SECONDS) * 1000}")
 
     @staticmethod
     def _begin(connection: Connection) -> None:
@@ -72,6 +78,16 @@ class PostgresDatabase(Database):
     """PostgreSQL: COPY, and advisory locks (documented under "Explicit Locking")."""
 
     null_bytes = False
+    if_not_exists = True
+
+    def __init__(self, engine: Engine, *, lock_seconds: int | None = None) -> None:
+        super().__init__(engine, lock_seconds=lock_seconds)
+        if lock_seconds is not None:
+            event.listen(engine, "begin", self._begin)
+
+    def _begin(self, connection: Connection) -> None:
+        # LOCAL: a connection pool in front of the server may give the session to somebody else.
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{self.lock_seconds}s'")
 
     def use_utc(self, connection: Connection) -> None:
         """Set the zone for this transaction; defaults and triggers of the user's own see it too."""
@@ -102,6 +118,28 @@ class PostgresDatabase(Database):
     def analyze(self, connection: Connection, table: Table) -> None:
         """Autovacuum does not see temporary tables."""
         connection.exec_driver_sql(f"ANALYZE {connection.dialect.identifier_preparer.format_table(table)}")
+
+
+class MysqlDatabase(Database):
+    """MySQL and MariaDB, with all of Unicode: their ``utf8`` ends before the emoji."""
+
+    if_not_exists = True
+
+    def __init__(self, engine: Engine, *, lock_seconds: int | None = None) -> None:
+        super().__init__(engine, lock_seconds=lock_seconds)
+        event.listen(engine, "do_connect", self._connecting)
+        if lock_seconds is not None:
+            event.listen(engine, "connect", self._connected)
+
+    @staticmethod
+    def _connecting(_dialect: Any, _record: Any, _args: Any, options: dict[str, Any]) -> None:
+        options["charset"] = "utf8mb4"
+
+    def _connected(self, dbapi_connection: Any, _record: Any) -> None:
+        cursor = dbapi_connection.cursor()
+        # The first is for rows, the second for tables (a day, if not set).
+        cursor.execute(f"SET innodb_lock_wait_timeout = {self.lock_seconds}, lock_wait_timeout = {self.lock_seconds}")
+        cursor.close()
 
 
 def copy_text(rows: Sequence[Row]) -> bytes:
@@ -140,9 +178,18 @@ def _field(value: Any) -> str:
     return format(value, "f") if isinstance(value, Decimal) else str(value)
 
 
-_DATABASES = {"sqlite": SqliteDatabase, "postgresql": PostgresDatabase}
+_DATABASES = {
+    "sqlite": SqliteDatabase,
+    "postgresql": PostgresDatabase,
+    "mysql": MysqlDatabase,
+    "mariadb": MysqlDatabase,
+}
 
 
-def database_of(engine: Engine) -> Database:
-    """Return what is special about an engine's database."""
-    return _DATABASES.get(engine.dialect.name, Database)(engine)
+def database_of(engine: Engine, *, lock_seconds: int | None = None) -> Database:
+    """Return what is special about an engine's database.
+
+    :param engine: an engine nobody has connected with yet.
+    :param lock_seconds: how long a statement waits for what another transaction holds.
+    """
+    return _DATABASES.get(engine.dialect.name, Database)(engine, lock_seconds=lock_seconds)

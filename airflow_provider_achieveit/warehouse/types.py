@@ -1,17 +1,19 @@
 """How each database stores what a column holds, as SQLAlchemy types.
 
 PostgreSQL has a type for everything. Elsewhere (SQLite: "Datatypes In SQLite", NUMERIC affinity) a decimal or a moment
-would become a float or lose its zone, so it is text: the plain digits, the ISO 8601 moment in UTC.
+would become a float or lose its zone, so it is text: the plain digits, the ISO 8601 moment in UTC. MySQL and MariaDB
+have a type for moments without a zone, which holds them in UTC.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Numeric, Text, TypeDecorator
+from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType, TypeEngine, UserDefinedType
@@ -38,6 +40,9 @@ class ExactDecimal(TypeDecorator):  # type: ignore[type-arg]  # no generics in S
         return None if value is None else Decimal(value)
 
 
+_MYSQL = ("mysql", "mariadb")
+
+
 class UtcMoment(TypeDecorator):  # type: ignore[type-arg]  # no generics in SQLAlchemy 1.4
     """A moment in UTC."""
 
@@ -45,16 +50,21 @@ class UtcMoment(TypeDecorator):  # type: ignore[type-arg]  # no generics in SQLA
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return TIMESTAMPTZ where that exists."""
+        """Return a type of moments to the microsecond where there is one."""
+        if dialect.name in _MYSQL:
+            return dialect.type_descriptor(DATETIME(fsp=6))
         return dialect.type_descriptor(TIMESTAMP(timezone=True) if dialect.name == "postgresql" else Text())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         """Write ISO 8601; the text of UTC moments sorts like the moments."""
-        return value if value is None or dialect.name == "postgresql" else value.isoformat()
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None) if dialect.name in _MYSQL else value.isoformat()
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Return the moment with its zone."""
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
+        moment: datetime | None = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 class _PostgresJson(UserDefinedType):  # type: ignore[type-arg]  # no generics in SQLAlchemy 1.4
