@@ -52,7 +52,7 @@ def open_store(
         return
 
     from airflow_provider_achieveit.operators.databases import database_hook
-    from airflow_provider_achieveit.stores.ledger import Ledger, LedgerError, TaskKey
+    from airflow_provider_achieveit.stores.ledger import Ledger, LedgerError, TaskKey, ledger_engine
 
     ti = context["ti"]
     key = TaskKey(
@@ -64,8 +64,8 @@ def open_store(
         kind=kind,
         achieveit_conn_id=achieveit_conn_id,
     )
-    engine = database_hook(ledger_conn_id).get_sqlalchemy_engine()
     try:
+        engine = ledger_engine(database_hook(ledger_conn_id))
         with Ledger(engine, table=ledger_table, key=key, earlier=airflows) as ledger:
             yield ledger
     except LedgerError as error:
