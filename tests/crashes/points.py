@@ -1,0 +1,213 @@
+"""The points at which a process of the campaign may be killed: wherever something has changed that outlives it.
+
+What leaves a process is what counts: messages to Airflow, commits to the ledger, requests to AchieveIt. Each has one
+point, after it. The one before it is the same as the one after the change before: nothing happens in between that a
+killed process could leave behind. Installed in the processes of the campaign only; the package knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from functools import partial, wraps
+from typing import Any
+
+BATCHES = 3
+
+CHANGES = {"SetXCom", "SetTaskStateStore", "DeleteTaskStateStore", "ClearTaskStateStore", "DeferTask", "SucceedTask"}
+CHANGES |= {"RetryTask", "TaskState"}
+"""Messages to Airflow that change what a later try finds; the others ask, mask, or are for the UI."""
+
+Function = Callable[..., Any]
+
+
+class Points:
+    """Writes each point down for the parent, and kills the process at the chosen one.
+
+    :param trace: descriptor that the names are written to; what is written outlives a SIGKILL.
+    :param kill_at: the number of the point to die at, from 0; None to live.
+    """
+
+    def __init__(self, trace: int, kill_at: int | None) -> None:
+        self._trace, self._kill_at = trace, kill_at
+        self._count = 0
+        self._seen: Counter[str] = Counter()
+        self._batches: dict[str, int] = {}
+        self.doing = ""
+        self.posting = False
+        self.written = False
+
+    def reach(self, name: str) -> None:
+        """Be at a point; perhaps the last one."""
+        os.write(self._trace, f"{name}\n".encode())
+        if self._count == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._count += 1
+
+    def reach_first(self, name: str) -> None:
+        """Be at a point that counts once for each batch: how often a job is looked at is chance."""
+        self._seen[name] += 1
+        if self._seen[name] <= BATCHES:
+            self.reach(f"{name} {self._seen[name]}")
+
+    def reach_after(self, what: str, *detail: str) -> None:
+        """Be at the point after a change, named by what the process is doing."""
+        self.reach(" ".join(filter(None, [what, *detail, self.doing])))
+
+    def batch(self, fingerprint: str) -> int:
+        """Return the number of a batch: they are met in their order."""
+        return self._batches.setdefault(fingerprint, len(self._batches) + 1)
+
+
+# --- What outlives the process ----------------------------------------------------------------------------------------
+
+
+def _message(points: Points, original: Function, comms: Any, msg: Any) -> Any:
+    answer = original(comms, msg)
+    if type(msg).__name__ in CHANGES:
+        points.reach_after(type(msg).__name__, msg.key if type(msg).__name__ == "SetXCom" else "")
+    return answer
+
+
+# The only PostgreSQL of the campaign is the ledger's: Airflow's own database is an SQLite.
+
+
+def _statement(points: Points, original: Function, dialect: Any, cursor: Any, statement: str, *rest: Any) -> None:
+    points.written = points.written or not statement.lstrip().upper().startswith("SELECT")
+    original(dialect, cursor, statement, *rest)
+
+
+def _commit(points: Points, original: Function, dialect: Any, connection: Any) -> None:
+    original(dialect, connection)
+    if points.written:
+        points.written = False
+        points.reach_after("commit")
+
+
+def _submit(points: Points, original: Function, *args: Any, **options: Any) -> Any:
+    points.posting = True
+    try:
+        job_id = original(*args, **options)
+    finally:
+        points.posting = False
+    points.reach("POST: the job id is there")
+    return job_id
+
+
+def _send(points: Points, original: Function, connection: Any, data: Any) -> None:
+    if points.posting and not bytes(data).startswith(b"POST "):
+        points.reach("POST: headers sent")
+    original(connection, data)
+
+
+def _answer(points: Points, original: Function, connection: Any, *args: Any, **options: Any) -> Any:
+    if points.posting:
+        # The server has taken the batch, and its answer lies on this machine, when it can be read.
+        select.select([connection.sock], [], [])
+        points.reach("POST: taken, answer not read")
+    return original(connection, *args, **options)
+
+
+def _look(points: Points, original: Function, *args: Any, **options: Any) -> Any:
+    status = original(*args, **options)
+    points.reach_first("looked at a job")
+    return status
+
+
+async def _async_look(points: Points, original: Function, *args: Any, **options: Any) -> Any:
+    status = await original(*args, **options)
+    points.reach_first("looked at a job")
+    return status
+
+
+# --- What it is doing: part of the names ------------------------------------------------------------------------------
+
+
+def _plan(points: Points, original: Function, *args: Any, **options: Any) -> Any:
+    points.doing = "plan"
+    try:
+        return original(*args, **options)
+    finally:
+        points.doing = ""
+
+
+def _write(points: Points, original: Function, store: Any, fingerprint: str, record: Any) -> Any:
+    points.doing = f"{record.state.value} {points.batch(fingerprint)}"
+    try:
+        return original(store, fingerprint, record)
+    finally:
+        points.doing = ""
+
+
+# --- Where the work changes hands -------------------------------------------------------------------------------------
+
+
+def _begin(name: str) -> Function:
+    def wrapper(points: Points, original: Function, *args: Any, **options: Any) -> Any:
+        points.reach(name)
+        return original(*args, **options)
+
+    return wrapper
+
+
+async def _trigger(points: Points, original: Function, trigger: Any) -> AsyncIterator[Any]:
+    points.reach("the trigger runs")
+    async for event in original(trigger):
+        points.reach("the trigger has its event")
+        yield event
+
+
+def _event(points: Points, original: Function, *args: Any, **options: Any) -> None:
+    original(*args, **options)
+    points.reach("the event is handed in")
+
+
+_OPERATOR = "airflow_provider_achieveit.operators.updates._SubmitUpdatesOperator"
+_STORES = ("airflow_provider_achieveit.stores.task_state.TaskStateStore",)
+
+_STATEMENTS = ("do_execute", "do_executemany", "do_execute_no_params")
+
+INSTRUMENTED: list[tuple[str, Function]] = [
+    ("airflow.sdk.execution_time.supervisor.InProcessSupervisorComms.send", _message),
+    *((f"sqlalchemy.dialects.postgresql.psycopg2.PGDialect_psycopg2.{do}", _statement) for do in _STATEMENTS),
+    ("sqlalchemy.dialects.postgresql.psycopg2.PGDialect_psycopg2.do_commit", _commit),
+    ("airflow_provider_achieveit.api.client.AchieveItClient.submit", _submit),
+    ("http.client.HTTPConnection.send", _send),
+    ("urllib3.connection.HTTPConnection.getresponse", _answer),
+    ("airflow_provider_achieveit.api.client.AchieveItClient.job_status", _look),
+    ("airflow_provider_achieveit.api.aio.AsyncAchieveItClient.job_status", _async_look),
+    *((f"{store}.plan", _plan) for store in _STORES),
+    *((f"{store}.{write}", _write) for store in _STORES for write in ("claim", "put")),
+    (f"{_OPERATOR}.execute", _begin("execute begins")),
+    (f"{_OPERATOR}._wait", _begin("the wait begins")),
+    (f"{_OPERATOR}.defer", _begin("the deferral is raised")),
+    ("airflow_provider_achieveit.triggers.job.AchieveItJobTrigger.run", _trigger),
+    ("airflow.models.trigger.Trigger.submit_event", _event),
+    (f"{_OPERATOR}.execute_complete", _begin("execute_complete begins")),
+]
+"""The function, and what it is wrapped by: called with the points, the function and its arguments."""
+
+
+def install(points: Points) -> None:
+    """Wrap all of :data:`INSTRUMENTED` in this process."""
+    for path, wrapper in INSTRUMENTED:
+        owner_path, _, name = path.rpartition(".")
+        module, _, owner_name = owner_path.rpartition(".")
+        owner = getattr(importlib.import_module(module), owner_name)
+        original = getattr(owner, name)
+        setattr(owner, name, _bound(wrapper, points, original))
+
+
+def _bound(wrapper: Function, points: Points, original: Function) -> Function:
+    call = partial(wrapper, points, original)
+
+    # A partial is no method: it would not get its ``self``.
+    @wraps(original)
+    def method(*args: Any, **options: Any) -> Any:
+        return call(*args, **options)
+
+    return method
