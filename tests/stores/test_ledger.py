@@ -297,6 +297,14 @@ def test_a_sibling_that_changes_does_not_supersede_what_has_moved_away(database:
     assert run_task(database, "a", map_index=1) == []
 
 
+def test_what_a_sibling_planned_and_this_task_sent_supersedes_what_it_had(database: Database) -> None:
+    with ledger_of(database, map_index=0) as dead:
+        dead.plan(batches("a"), generation=0)
+    assert run_task(database, "b", map_index=1) == ["b"]
+    assert run_task(database, "a", map_index=1) == ["a"]
+    assert run_task(database, "b", map_index=1) == ["b"]
+
+
 def test_what_a_sibling_wrote_is_told(database: Database) -> None:
     with ledger_of(database, map_index=0) as first, ledger_of(database, map_index=1) as second:
         first.plan(batches("a"), generation=0)
@@ -385,6 +393,41 @@ def test_a_send_whose_owner_is_alive_after_all_is_not_taken_over(database: Datab
     assert database.states() == [("a", "queued")]
 
 
+def test_an_answer_that_comes_after_a_takeover_is_written_to_the_send_it_belongs_to(database: Database) -> None:
+    with ledger_of(database) as slow, ledger_of(database, try_number=2) as later:
+        slow.plan(batches("a"), generation=0)
+        slow.claim("a", sending())
+        later.get("a")
+        later.claim("a", sending())
+        slow.put("a", BatchRecord(BatchState.QUEUED, "job-1"))
+    assert [(row["state"], row["job_id"]) for row in database.rows()] == [("queued", "job-1"), ("sending", None)]
+
+
+def test_only_the_last_send_of_a_content_is_open(database: Database) -> None:
+    with ledger_of(database) as ledger:
+        send(ledger, "a", BatchState.QUEUED)
+        ledger.get("a")
+        send(ledger, "a", BatchState.APPLIED)
+        assert ledger.open_batches() == {}
+    assert database.states() == [("a", "queued"), ("a", "applied")]
+
+
+def test_a_process_may_send_again_what_it_has_begun_to_send(database: Database) -> None:
+    with ledger_of(database) as ledger:
+        ledger.claim("a", sending())
+        ledger.claim("a", sending())
+    assert database.states() == [("a", "unknown"), ("a", "sending")]
+
+
+def test_an_end_does_not_change_when_it_was_sent(database: Database) -> None:
+    with ledger_of(database) as ledger:
+        ledger.claim("a", sending())
+        ledger.put("a", BatchRecord(BatchState.APPLIED, "j", at=SENT_AT + 60))
+        record = ledger.get("a")
+    assert record is not None
+    assert record.at == SENT_AT
+
+
 def test_certainly_not_queued_is_planned_again(database: Database) -> None:
     with ledger_of(database) as ledger:
         ledger.plan(batches("a"), generation=0)
@@ -443,6 +486,13 @@ def test_a_user_who_wants_it_sent_says_so(database: Database) -> None:
     assert database.execute("update {} set state = 'planned' where state = 'sending' and fingerprint = 'a'") == 1
     assert run_task(database, "a", "b", try_number=2) == ["a", "b"]
     assert database.states() == [("a", "applied"), ("b", "applied")]
+
+
+def test_a_row_that_a_user_set_to_planned_is_never_deleted(database: Database) -> None:
+    interrupted(database)
+    database.execute("update {} set state = 'planned' where fingerprint = 'a'")
+    assert run_task(database, "b", try_number=2) == ["b"]
+    assert database.states() == [("a", "planned"), ("b", "applied")]
 
 
 def test_a_state_that_is_none_is_told(database: Database) -> None:
@@ -506,6 +556,12 @@ def test_what_was_applied_before_the_ledger_and_changed_since_is_sent_again(data
     assert run_task(database, "a", earlier=earlier) == ["a"]
     assert run_task(database, "a", earlier=earlier) == []
     assert [row["state"] for row in database.rows()] == ["applied"] * 3
+
+
+def test_what_was_applied_before_the_ledger_stays_so_beside_new_batches(database: Database) -> None:
+    earlier = Earlier(a=kept(BatchState.APPLIED))
+    assert run_task(database, "a", "b", earlier=earlier) == ["b"]
+    assert run_task(database, "a", "b", earlier=earlier) == []
 
 
 def test_an_unsure_send_of_before_the_ledger_can_be_sent_again(database: Database) -> None:
