@@ -63,7 +63,8 @@ class GoingRun:
             state = self._schedule()
             if state in (DagRunState.SUCCESS, DagRunState.FAILED):
                 return state
-            for instance in self.instances():
+            for place in [(found.task_id, found.map_index) for found in self.instances()]:
+                instance = self.instance(*place)
                 if instance.state == TaskInstanceState.SCHEDULED:
                     self._work(instance)
                 elif instance.state == TaskInstanceState.DEFERRED:
