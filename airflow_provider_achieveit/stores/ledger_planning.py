@@ -72,7 +72,7 @@ def write_plan(
     for some in chunks(kept):
         connection.execute(update(table).where(table.c.id.in_(some)).values(mine))
     # Nobody has sent these yet, so they belong to whoever plans them.
-    taken: Values = {**mine, "planned_at": now, "map_index": key.map_index}
+    taken: Values = {**mine, "map_index": key.map_index}
     is_planned = table.c.state == BatchState.PLANNED.value
     for some in chunks(planned_again):
         connection.execute(update(table).where(table.c.id.in_(some), is_planned).values(taken))
