@@ -96,11 +96,11 @@ class Campaign:
         :param state: ``applied`` or ``planned``.
         """
         if setting.ledger_table:
-            fingerprint = re.findall(r"sha256 ([0-9a-f]{64})", message)
+            [(table, fingerprint)] = re.findall(r"the ledger, table (\w+), fingerprint (\w+)", message)
             with closing(connect_or_skip()) as connection, connection, connection.cursor() as cursor:
                 cursor.execute(
-                    f"update {setting.ledger_table} set state = %s where run_id = %s and fingerprint = %s",
-                    (state, run_id, *fingerprint),
+                    f"update {table} set state = %s where run_id = %s and fingerprint = %s",
+                    (state, run_id, fingerprint),
                 )
                 assert cursor.rowcount == 1
             return

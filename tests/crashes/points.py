@@ -16,11 +16,17 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial, wraps
 from typing import Any
 
+import sqlalchemy.event
+from sqlalchemy.engine import Engine
+
 BATCHES = 3
 
 CHANGES = {"SetXCom", "SetTaskStateStore", "DeleteTaskStateStore", "ClearTaskStateStore", "DeferTask", "SucceedTask"}
 CHANGES |= {"RetryTask", "TaskState"}
 """Messages to Airflow that change what a later try finds; the others ask, mask, or are for the UI."""
+
+_WRITES = ("INSERT", "UPDATE", "DELETE", "CREATE")
+"""Statements whose commit changes something: a commit of what was only read does not."""
 
 Function = Callable[..., Any]
 
@@ -73,17 +79,10 @@ def _message(points: Points, original: Function, comms: Any, msg: Any) -> Any:
     return answer
 
 
-# The only PostgreSQL of the campaign is the ledger's: Airflow's own database is an SQLite.
-
-
-def _statement(points: Points, original: Function, dialect: Any, cursor: Any, statement: str, *rest: Any) -> None:
-    points.written = points.written or not statement.lstrip().upper().startswith("SELECT")
-    original(dialect, cursor, statement, *rest)
-
-
 def _commit(points: Points, original: Function, dialect: Any, connection: Any) -> None:
     original(dialect, connection)
-    if points.written:
+    # Airflow's own database is an SQLite, and other threads write to it.
+    if dialect.name == "postgresql" and points.written:
         points.written = False
         points.reach_after("commit")
 
@@ -127,20 +126,20 @@ async def _async_look(points: Points, original: Function, *args: Any, **options:
 # --- What it is doing: part of the names ------------------------------------------------------------------------------
 
 
-def _plan(points: Points, original: Function, *args: Any, **options: Any) -> Any:
-    points.doing = "plan"
-    try:
-        return original(*args, **options)
-    finally:
-        points.doing = ""
+def _doing(what: str) -> Function:
+    def wrapper(points: Points, original: Function, *args: Any, **options: Any) -> Any:
+        outer, points.doing = points.doing, what
+        try:
+            return original(*args, **options)
+        finally:
+            points.doing = outer
+
+    return wrapper
 
 
 def _write(points: Points, original: Function, store: Any, fingerprint: str, record: Any) -> Any:
-    points.doing = f"{record.state.value} {points.batch(fingerprint)}"
-    try:
-        return original(store, fingerprint, record)
-    finally:
-        points.doing = ""
+    doing = _doing(f"{record.state.value} {points.batch(fingerprint)}")
+    return doing(points, original, store, fingerprint, record)
 
 
 # --- Where the work changes hands -------------------------------------------------------------------------------------
@@ -167,20 +166,21 @@ def _event(points: Points, original: Function, *args: Any, **options: Any) -> No
 
 
 _OPERATOR = "airflow_provider_achieveit.operators.updates._SubmitUpdatesOperator"
-_STORES = ("airflow_provider_achieveit.stores.task_state.TaskStateStore",)
-
-_STATEMENTS = ("do_execute", "do_executemany", "do_execute_no_params")
+_STORES = (
+    "airflow_provider_achieveit.stores.task_state.TaskStateStore",
+    "airflow_provider_achieveit.stores.ledger.Ledger",
+)
 
 INSTRUMENTED: list[tuple[str, Function]] = [
     ("airflow.sdk.execution_time.supervisor.InProcessSupervisorComms.send", _message),
-    *((f"sqlalchemy.dialects.postgresql.psycopg2.PGDialect_psycopg2.{do}", _statement) for do in _STATEMENTS),
-    ("sqlalchemy.dialects.postgresql.psycopg2.PGDialect_psycopg2.do_commit", _commit),
+    ("sqlalchemy.engine.default.DefaultDialect.do_commit", _commit),
     ("airflow_provider_achieveit.api.client.AchieveItClient.submit", _submit),
     ("http.client.HTTPConnection.send", _send),
     ("urllib3.connection.HTTPConnection.getresponse", _answer),
     ("airflow_provider_achieveit.api.client.AchieveItClient.job_status", _look),
     ("airflow_provider_achieveit.api.aio.AsyncAchieveItClient.job_status", _async_look),
-    *((f"{store}.plan", _plan) for store in _STORES),
+    *((f"{store}.plan", _doing("plan")) for store in _STORES),
+    *((f"{store}.write_rejects", _doing("rejects")) for store in _STORES),
     *((f"{store}.{write}", _write) for store in _STORES for write in ("claim", "put")),
     (f"{_OPERATOR}.execute", _begin("execute begins")),
     (f"{_OPERATOR}._wait", _begin("the wait begins")),
@@ -200,6 +200,11 @@ def install(points: Points) -> None:
         owner = getattr(importlib.import_module(module), owner_name)
         original = getattr(owner, name)
         setattr(owner, name, _bound(wrapper, points, original))
+
+    @sqlalchemy.event.listens_for(Engine, "before_cursor_execute")
+    def note_writes(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if connection.dialect.name == "postgresql" and statement.lstrip().upper().startswith(_WRITES):
+            points.written = True
 
 
 def _bound(wrapper: Function, points: Points, original: Function) -> Function:

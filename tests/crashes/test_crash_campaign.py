@@ -27,7 +27,7 @@ BATCH_NUMBERS = range(1, BATCHES + 1)
 ALL_ONCE = dict.fromkeys(BATCH_NUMBERS, 1)
 PARTS = 2
 """So many tests share the points of a setting: none shall take long, and workers can share them."""
-SEEDS = 6
+SEEDS = 4
 KILLS = 4
 
 every_setting = pytest.mark.parametrize(
@@ -43,25 +43,24 @@ every_setting = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def ledger_table() -> Iterator[str]:
-    table = f"crashes_{uuid.uuid4().hex[:12]}"
-    yield table
-    with closing(connect_or_skip()) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(f"drop table if exists {table}, {table}_rejects")
-
-
-@pytest.fixture(scope="module")
-def crashes(tmp_path_factory: pytest.TempPathFactory, ledger_table: str) -> Iterator[Campaign]:
+def crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     with running() as simulator, campaign(simulator, tmp_path_factory.mktemp("crashes")) as prepared:
-        prepared.set_up([Setting(deferrable, table) for deferrable in (False, True) for table in (None, ledger_table)])
+        prepared.set_up([Setting(deferrable, table) for deferrable in (False, True) for table in (None, "any")])
         yield prepared
 
 
+@pytest.fixture(scope="module")
+def ledger_table() -> Iterator[str]:
+    table = f"crashes_{uuid.uuid4().hex[:12]}"
+    with closing(connect_or_skip()) as connection:
+        yield table
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"drop table if exists {table}, {table}_rejects")
+
+
 @pytest.fixture
-def setting(deferrable: bool, ledger: bool, ledger_table: str) -> Setting:
-    if ledger:
-        connect_or_skip().close()
-    return Setting(deferrable, ledger_table if ledger else None)
+def setting(deferrable: bool, ledger: bool, request: pytest.FixtureRequest) -> Setting:
+    return Setting(deferrable, request.getfixturevalue("ledger_table") if ledger else None)
 
 
 def unsure_at(trace: list[str], point: int) -> int | None:
@@ -148,6 +147,7 @@ def test_killed_at_any_point_and_tried_again(crashes: Campaign, setting: Setting
 def test_killed_where_nobody_can_tell_a_person_decides(crashes: Campaign, setting: Setting) -> None:
     """``on_unsure="fail"``: who has looked sets the state as the message says, clears the task, and it goes on."""
     trace = crashes.trace(setting)
+    unsure_points = [point for point in range(len(trace)) if unsure_at(trace, point)]
 
     def check(point: int) -> None:
         run_id = crashes.new_run()
@@ -159,11 +159,14 @@ def test_killed_where_nobody_can_tell_a_person_decides(crashes: Campaign, settin
         received = crashes.received(run_id)
         message = assert_told(retry, unsure, received)
         assert received == {batch: 1 for batch in BATCH_NUMBERS if batch != unsure or killed.taken}
+        if point % 2 != unsure_points[0] % 2:
+            # Two points before the server took it and two after: going on from one of each is enough.
+            return
         crashes.correct(setting, run_id, message, "applied" if killed.taken else "planned")
         assert_whole(crashes.process(setting, run_id, clear=True))
         assert crashes.received(run_id) == ALL_ONCE
 
-    each_point([point for point in range(len(trace)) if unsure_at(trace, point)], trace, check)
+    each_point(unsure_points, trace, check)
 
 
 @every_setting
