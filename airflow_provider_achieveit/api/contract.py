@@ -153,7 +153,7 @@ def _job_id_in(text: str) -> str | None:
     try:
         value = json.loads(text)
     except ValueError:
-        # Plain text. Markup and sentences are not ids.
+        # Plain text. Markup and sentences are not ids, nor is a JSON string that breaks off.
         value = text
     labelled = isinstance(value, Mapping)
     if isinstance(value, Mapping):
@@ -164,7 +164,7 @@ def _job_id_in(text: str) -> str | None:
     if not isinstance(value, str):
         return None
     candidate = value.strip()
-    printable = candidate.isprintable() and not any(char.isspace() or char in "<>{}[]" for char in candidate)
+    printable = candidate.isprintable() and not any(char.isspace() or char in '<>{}[]"' for char in candidate)
     plausible = labelled or any(char.isdigit() or char in "-_" for char in candidate)
     return candidate if candidate and printable and plausible and len(candidate) <= 200 else None
 

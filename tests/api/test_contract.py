@@ -92,6 +92,7 @@ class TestSubmitting:
             "true",
             "<html>It works</html>",
             "your file was queued",
+            '"2bf2dda7-2aa4-43',
             '{"jobId": ""}',
         ],
     )
