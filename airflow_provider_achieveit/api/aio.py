@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
@@ -19,14 +20,20 @@ import aiohttp
 from airflow_provider_achieveit.api import contract
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobStatus, UpdateKind
-from airflow_provider_achieveit.api.failure import ApiError, unreachable
-from airflow_provider_achieveit.api.http import MAX_REDIRECTS, ApiResponse, is_loopback, safe_redirect, without_key
+from airflow_provider_achieveit.api.failure import ApiError, unreachable, unusable_ca
+from airflow_provider_achieveit.api.http import (
+    MAX_REDIRECTS,
+    MAX_STATUS_BYTES,
+    ApiResponse,
+    is_loopback,
+    safe_redirect,
+    without_key,
+)
 from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
 
 log = logging.getLogger(__name__)
 
 _MAX_SOCKETS = 32
-_MAX_STATUS_BYTES = 1024 * 1024
 
 
 class AsyncAchieveItClient:
@@ -45,7 +52,8 @@ class AsyncAchieveItClient:
         # itself is not asked through a proxy, which would see the key, and be believed.
         parts = urlsplit(config.base_url)
         direct = is_loopback(parts.hostname) or proxy_bypass(parts.hostname or "")
-        self._proxy = None if direct else getproxies().get(parts.scheme)
+        proxies = getproxies()
+        self._proxy = None if direct else proxies.get(parts.scheme) or proxies.get("all")
 
     async def job_status(self, kind: UpdateKind, job_id: str, patience: float | None = None) -> JobStatus:
         """Ask once for a job's state.
@@ -92,8 +100,7 @@ class AsyncAchieveItClient:
                 body = bytearray()
                 async for chunk in answer.content.iter_chunked(64 * 1024):
                     body += chunk
-                    if len(body) > _MAX_STATUS_BYTES:
-                        # The code carries the state; of so long a reason the beginning is enough.
+                    if len(body) > MAX_STATUS_BYTES:
                         answer.close()
                         break
                 key = self._config.api_key
@@ -164,7 +171,13 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext:
         from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
         trusted = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
-    context = ssl.create_default_context(cafile=trusted)
+    is_directory = Path(trusted).is_dir()
+    try:
+        context = ssl.create_default_context(
+            cafile=None if is_directory else trusted, capath=trusted if is_directory else None
+        )
+    except OSError as error:
+        raise ApiError(unusable_ca(trusted, error)) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if verify is False:
         context.check_hostname = False

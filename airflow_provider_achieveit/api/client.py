@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from airflow_provider_achieveit.api import contract
@@ -24,19 +20,20 @@ from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKin
 from airflow_provider_achieveit.api.http import (
     MAX_REDIRECTS,
     MAX_RESPONSE_BYTES,
+    MAX_STATUS_BYTES,
     ApiRequest,
     ApiResponse,
-    is_loopback,
     safe_redirect,
     without_key,
 )
 from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
 from airflow_provider_achieveit.api.retry import may_repeat, wait_before_repeat
+from airflow_provider_achieveit.api.wire import Adapter, Body, Limit
 
 log = logging.getLogger(__name__)
 
 _SLOWEST_ANSWER = 10
-"""So many times the timeout an answer may take as a whole, as long as something comes within each timeout."""
+"""So many times the timeout a request may take as a whole, as long as something moves within each timeout."""
 # requests parses a Location header even where it is not to follow it, and stumbles over odd ones.
 _NO_ANSWER = (requests.RequestException, ValueError)
 
@@ -103,7 +100,8 @@ class AchieveItClient:
         :raises ApiError: no answer, or one that says nothing about the job.
         """
         what = f"status of job {job_id}"
-        return contract.read_job_status(self._get(contract.job_status_request(kind, job_id), what, patience), job_id)
+        request = contract.job_status_request(kind, job_id)
+        return contract.read_job_status(self._get(request, what, patience, enough=MAX_STATUS_BYTES), job_id)
 
     def wait_for_jobs(
         self, kind: UpdateKind, wait: JobWait, sleep: Callable[[float], None] = time.sleep
@@ -198,7 +196,7 @@ class AchieveItClient:
     def _new_session(self) -> requests.Session:
         session = requests.Session()
         for scheme in ("https://", "http://"):
-            session.mount(scheme, _Adapter())
+            session.mount(scheme, Adapter())
         # An auth object rather than a header: requests would put a .netrc entry for the host in a header's place.
         session.auth = self._authorize
         return session
@@ -214,13 +212,15 @@ class AchieveItClient:
         session: requests.Session = self._local.session
         return session
 
-    def _get(self, request: ApiRequest, what: str, patience: float | None = None) -> ApiResponse:
-        """GET, following redirects on the same host only."""
+    def _get(
+        self, request: ApiRequest, what: str, patience: float | None = None, enough: int | None = None
+    ) -> ApiResponse:
+        """GET, following redirects on the same host only; ``enough`` bytes of the body are wanted at most."""
         url, params = self.config.url(request.path), dict(request.params)
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 options = {"params": params, "headers": dict(request.headers)}
-                response = self._send(self._session(), "GET", url, patience, **options)
+                response = self._send(self._session(), "GET", url, patience, enough, **options)
             except _NO_ANSWER as error:
                 raise ApiError(unreachable(what, self.config.base_url, error)) from None
             target = safe_redirect(response.url, response.header("location"))
@@ -231,7 +231,7 @@ class AchieveItClient:
 
     def _send_body(self, session: requests.Session, request: ApiRequest, filename: str) -> ApiResponse:
         """POST a body and tell, if no answer comes, whether it can have arrived."""
-        body = _Body(request.body or b"")
+        body = Body(request.body or b"")
         try:
             return self._send(session, "POST", self.config.url(request.path), data=body, headers=dict(request.headers))
         except _NO_ANSWER as error:
@@ -247,24 +247,28 @@ class AchieveItClient:
             ) from None
 
     def _send(
-        self, session: requests.Session, method: str, url: str, patience: float | None = None, **options: Any
+        self,
+        session: requests.Session,
+        method: str,
+        url: str,
+        patience: float | None = None,
+        enough: int | None = None,
+        **options: Any,
     ) -> ApiResponse:
         # ``verify`` is given with each request: requests lets REQUESTS_CA_BUNDLE win over the one of a session.
         silence = min(self.config.timeout, patience or self.config.timeout)
         options |= {"timeout": (min(self.config.connect_timeout, silence), silence), "verify": self.config.verify}
-        # A timeout of requests is one of silence: an answer that drips would go on for ever.
-        end = time.monotonic() + (patience or self.config.timeout * _SLOWEST_ANSWER)
-        with session.request(method, url, allow_redirects=False, stream=True, **options) as answer:
-            body = bytearray()
-            for chunk in answer.iter_content(64 * 1024):
-                body += chunk
-                if time.monotonic() > end:
-                    raise requests.exceptions.ReadTimeout("the answer came too slowly")
-                if len(body) > MAX_RESPONSE_BYTES:
-                    raise requests.exceptions.ContentDecodingError(
-                        f"the answer is larger than {MAX_RESPONSE_BYTES} bytes"
-                    )
-            return self._response(method, answer, bytes(body))
+        with Limit(patience or self.config.timeout * _SLOWEST_ANSWER) as limit:
+            try:
+                with session.request(method, url, allow_redirects=False, stream=True, **options) as answer:
+                    body = _body_of(answer, enough)
+            except _NO_ANSWER:
+                if not limit.reached:
+                    raise
+        if limit.reached:
+            # Also where what came looks whole: the end of an answer without a length is that of its connection.
+            raise requests.exceptions.ReadTimeout("the answer came too slowly")
+        return self._response(method, answer, body)
 
     def _response(self, method: str, answer: requests.Response, body: bytes) -> ApiResponse:
         key = self.config.api_key
@@ -275,28 +279,12 @@ class AchieveItClient:
         return ApiResponse(answer.status_code, headers, body, answer.url)
 
 
-class _Body(io.BytesIO):
-    """A request body that knows whether anybody has begun to send it.
-
-    The connection (name, TCP, proxy, TLS) is made before the first read; so as long as ``touched`` is False, the
-    server cannot have got the batch.
-    """
-
-    touched = False
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.touched = True
-        return super().read(size)
-
-
-class _Adapter(HTTPAdapter):
-    """TLS 1.2 at least, as AchieveIt demands, and no proxy for this machine itself."""
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options, ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
-
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
-        # With plain http, which is allowed for loopback hosts only, a proxy would see the key, and be believed.
-        if is_loopback(urlsplit(request.url or "").hostname):
-            options["proxies"] = {}
-        return super().send(request, **options)
+def _body_of(answer: requests.Response, enough: int | None) -> bytes:
+    body = bytearray()
+    for chunk in answer.iter_content(64 * 1024):
+        body += chunk
+        if enough is not None and len(body) > enough:
+            break
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise requests.exceptions.ContentDecodingError(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes")
+    return bytes(body)

@@ -90,10 +90,29 @@ def unreachable(what: str, host: str, error: BaseException) -> Failure:
             f"{what}: the certificate of {host} is not trusted ({told}); set the connection's extra field verify to "
             "the path of the CA file",
         )
+    if any(sign in told for sign in _NO_CA):
+        return unusable_ca(f"{what}, {host}", error)
     return Failure(
         FailureKind.UNAVAILABLE,
         f"{what}: {host} cannot be reached ({told}); check the connection's host, the network and the proxy",
         retryable=True,
+    )
+
+
+_NO_CA = ("NO_CERTIFICATE_OR_CRL_FOUND", "PEM lib", "NO_START_LINE")
+"""What OpenSSL says of a CA file that is none."""
+
+
+def unusable_ca(where: str, error: BaseException) -> Failure:
+    """Say that the file of the trusted authorities cannot be used; no repeat mends that.
+
+    :param where: the file, or what it was needed for.
+    :param error: what reading it gave.
+    """
+    return Failure(
+        FailureKind.REQUEST,
+        f"the CA file cannot be used ({where}: {innermost(error)}); mend the environment variable REQUESTS_CA_BUNDLE "
+        "or CURL_CA_BUNDLE, or set the connection's extra field verify to the path of a CA file",
     )
 
 

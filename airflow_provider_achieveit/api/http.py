@@ -19,6 +19,8 @@ LONGEST_PAUSE = 300.0
 MAX_REDIRECTS = 3
 MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 """An answer larger than this is refused: 1,500 items with 100 kB of text each still fit."""
+MAX_STATUS_BYTES = 1024 * 1024
+"""Of the answer about a job's state the code counts; of so long a reason the beginning is enough."""
 _QUOTED_BODY_CHARS = 500
 _SHORTEST_KEY = 8
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests_mock as requests_mock_module
@@ -16,16 +16,21 @@ from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobState, UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
-from airflow_provider_achieveit.api.jobs import JobEnd, JobWait
+from airflow_provider_achieveit.api.http import LONGEST_PAUSE
+from airflow_provider_achieveit.api.jobs import JobWait
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.sockets import misbehaving
 
 KEY = "canary-key-1234567890"
 BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"
 
 
 @pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses before repeats, which are not made; all other code sleeps as it wants."""
+    made: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=made.append))
+    return made
 
 
 def client_for(url: str, **options: object) -> AchieveItClient:
@@ -73,6 +78,28 @@ class TestSubmit:
             failure = failing(lambda: self.submit(client))
         assert (failure.kind, failure.status) == (FailureKind.UNAVAILABLE, 503)
         assert posts(simulator) == 3
+
+    @pytest.mark.parametrize(
+        ("asked", "least"),
+        [("7", 7), (formatdate(time.time() + 3600, usegmt=True), LONGEST_PAUSE), ("86400", LONGEST_PAUSE)],
+        ids=["seconds", "a date", "a day"],
+    )
+    def test_waits_as_long_as_it_is_asked_to_and_a_little_more(
+        self, client: AchieveItClient, simulator: RunningSimulator, pauses: list[float], asked: str, least: float
+    ) -> None:
+        simulator.faults.add("status", method="POST", status=429, headers={"Retry-After": asked}, times=3)
+        self.submit(client)
+        assert all(least <= pause <= least + 1 for pause in pauses)
+        assert len(set(pauses)) == 3, "jitter: those who were asked together do not come back together"
+
+    def test_waits_longer_and_longer_where_nothing_is_asked(
+        self, simulator: RunningSimulator, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tenacity.wait.random.uniform", lambda least, most: most)
+        simulator.faults.add("status", method="POST", status=503, times=None)
+        with AchieveItClient(ClientConfig(simulator.url, "k", allow_http=True, max_retries=9)) as client:
+            failing(lambda: self.submit(client))
+        assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
 
     @pytest.mark.parametrize("fault", ["reset", "truncate"])
     def test_a_lost_answer_is_unsure_and_never_repeated(
@@ -151,12 +178,6 @@ class TestTls:
         assert (failure.kind, failure.retryable) == (FailureKind.REQUEST, False)
         assert "verify" in failure.message
         assert not tls_simulator.world.requests
-
-    def test_tls_below_1_2_is_refused(self) -> None:
-        from airflow_provider_achieveit.api.client import _Adapter
-
-        options = _Adapter().poolmanager.connection_pool_kw
-        assert options["ssl_minimum_version"].name == "TLSv1_2"
 
 
 class TestJobStatus:
@@ -270,49 +291,10 @@ class TestWhereTheKeyGoes:
                 assert "API-KEY ***" in failing(lambda: client.job_status(UpdateKind.PROGRESS, "j")).message
 
 
-class TestPatience:
-    def drip(self, connection: socket.socket) -> None:
-        connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000\r\n\r\n")
-        for _ in range(100):
-            time.sleep(0.1)
-            connection.sendall(b"x")
-
-    def test_an_answer_that_drips_does_not_outlive_the_deadline(self) -> None:
-        with misbehaving(self.drip) as (port, _), client_for(f"http://127.0.0.1:{port}", timeout=5) as client:
-            now = time.time()
-            wait = JobWait(["a", "b", "c"], poll_interval=0.1, deadline=now + 1, now=now)
-            outcome = client.wait_for_jobs(UpdateKind.PROGRESS, wait)
-            assert time.time() - now < 5
-        assert {result.end for result in outcome.results.values()} == {JobEnd.TIMEOUT}
-
-    def test_many_jobs_do_not_stretch_the_deadline(self, simulator: RunningSimulator) -> None:
-        simulator.faults.add("delay", seconds=0.2, times=None)
-        with AchieveItClient(ClientConfig(simulator.url, simulator.api_key, allow_http=True)) as client:
-            now = time.time()
-            wait = JobWait(map(str, range(100)), poll_interval=0.1, deadline=now + 0.5, now=now)
-            client.wait_for_jobs(UpdateKind.PROGRESS, wait)
-        assert len(simulator.world.requests) < 10
-
-
-@contextmanager
-def misbehaving(serve: Callable[[socket.socket], None]) -> Iterator[tuple[int, dict[str, int]]]:
-    """Listen on a port and hand every connection to ``serve``."""
-    seen = {"connections": 0}
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    seen["connections"] += 1
-                    serve(connection)
-
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield server.getsockname()[1], seen
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+def test_many_jobs_do_not_stretch_the_deadline(simulator: RunningSimulator) -> None:
+    simulator.faults.add("delay", seconds=0.2, times=None)
+    with AchieveItClient(ClientConfig(simulator.url, simulator.api_key, allow_http=True)) as client:
+        now = time.time()
+        wait = JobWait(map(str, range(100)), poll_interval=0.1, deadline=now + 0.5, now=now)
+        client.wait_for_jobs(UpdateKind.PROGRESS, wait)
+    assert len(simulator.world.requests) < 10
