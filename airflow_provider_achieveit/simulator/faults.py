@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_achieveit.simulator.seed_data import CHANGES
 
-KINDS = ("delay", "status", "redirect", "reset", "truncate", "mutate", "fail_job")
+KINDS = ("delay", "slow", "status", "redirect", "reset", "truncate", "mutate", "fail_job")
 _SERVER_STATE = {"seen"}
 
 
@@ -17,8 +17,9 @@ _SERVER_STATE = {"seen"}
 class Fault:
     """One rule. Of several that match, all act, in their order, until one of them gives the answer.
 
-    :param kind: ``delay`` waits ``seconds``; ``status`` answers ``status`` with ``headers`` and ``body``; ``redirect``
-        answers ``status`` (default 302) to ``location``; ``reset`` breaks the TCP connection with RST; ``truncate``
+    :param kind: ``delay`` waits ``seconds``; ``slow`` sends the answer, headers too, byte by byte with ``seconds``
+        after each; ``status`` answers ``status`` with ``headers`` and ``body``; ``redirect`` answers ``status``
+        (default 302) to ``location``; ``reset`` breaks the TCP connection with RST; ``truncate``
         announces the whole length, sends half and closes; ``mutate`` makes ``changes`` to the plans; ``fail_job`` lets
         the job of a submit end in 500.
     :param method: ``GET``, ``POST`` ... (default: any).
@@ -26,8 +27,8 @@ class Fault:
     :param nth: the first matching request on which it acts (default 1).
     :param times: on how many matching requests it acts; None: on all from then on (default 1).
     :param after: act when the request has been processed and its answer is held back: a batch is queued and nobody
-        hears of it (default no; a truncated answer always is).
-    :param seconds: how long a delay lasts.
+        hears of it (default no; a truncated or slow answer always is one of a processed request).
+    :param seconds: how long a delay, or the pause after each byte, lasts.
     :param status: the code to answer (default 503).
     :param headers: headers to answer, such as ``{"Retry-After": "2"}``.
     :param body: text to answer.

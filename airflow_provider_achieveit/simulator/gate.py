@@ -74,7 +74,7 @@ class Gate:
                 return
         answer = await _answer_of(self._app, scope, body)
         for fault in acting:
-            if (fault.after or fault.kind == "truncate") and await self._play(fault, exchange, answer):
+            if (fault.after or fault.kind in ("truncate", "slow")) and await self._play(fault, exchange, answer):
                 return
         await exchange.answer(answer)
 
@@ -97,6 +97,9 @@ class Gate:
                 return True
             case "truncate" if answer is not None:
                 await exchange.truncate(answer)
+                return True
+            case "slow" if answer is not None:
+                await exchange.drip(answer, fault.seconds)
                 return True
         return False
 
@@ -125,6 +128,20 @@ class _Exchange:
         self._request.status = start["status"]
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        self._transport.close()
+        await self._gone()
+
+    async def drip(self, messages: list[Message], pause: float) -> None:
+        start, body = messages[0], messages[1]["body"]
+        self._request.status = start["status"]
+        # Past uvicorn, which would send the headers at once.
+        headers = b"".join(b"%s: %s\r\n" % (name, value) for name, value in start["headers"])
+        head = b"HTTP/1.1 %d Slow\r\n%sConnection: close\r\n\r\n" % (start["status"], headers)
+        for byte in head + body:
+            if self._transport.is_closing():
+                break
+            self._transport.write(bytes([byte]))
+            await asyncio.sleep(pause)
         self._transport.close()
         await self._gone()
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -126,6 +127,23 @@ def test_truncated_answer(simulator, client):
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         client.get(EXPORT)
     assert client.get(EXPORT).json()["totalCount"] == 61
+
+
+def test_a_slow_answer_comes_whole_and_byte_by_byte(simulator, client):
+    simulator.faults.add("slow", method="POST", seconds=0.002)
+    began = time.monotonic()
+    with client.post("/api/progressupdates/1.csv", data=GOOD.encode(), stream=True) as answer:
+        assert time.monotonic() - began > 0.1, "the headers, too"
+        assert answer.json() in simulator.world.jobs
+    assert client.outcome(answer.json()).status_code == 200
+
+
+def test_a_slow_answer_ends_when_its_client_leaves(simulator, client):
+    simulator.faults.add("slow", method="POST", seconds=0.5)
+    with pytest.raises(requests.ReadTimeout):
+        client.post("/api/progressupdates/1.csv", data=GOOD.encode(), timeout=0.1)
+    assert len(simulator.world.jobs) == 1
+    assert client.get(EXPORT).status_code == 200
 
 
 def test_a_delayed_answer_is_processed_or_not(simulator, client):
