@@ -45,7 +45,8 @@ def schedule(rng: random.Random, other: str, *, key: str) -> Schedule:
     faults = []
     for _ in range(rng.randint(1, 6)):
         method = rng.choice(["POST", "GET"])
-        where: dict[str, Any] = {"method": method, "nth": rng.randint(1, 4), "times": rng.choice([1, 1, 1, 2, 4, None])}
+        times = rng.choice([1, 1, 1, 2, 4, 4, None])
+        where: dict[str, Any] = {"method": method, "nth": rng.randint(1, 4), "times": times}
         retry_after = rng.choice(["0", "0", "1", formatdate(time.time() + 1, usegmt=True), "later"])
         kind, how = rng.choice(
             [
@@ -56,10 +57,11 @@ def schedule(rng: random.Random, other: str, *, key: str) -> Schedule:
                 ("delay", {"seconds": 0.05}),
                 ("slow", {"seconds": rng.choice([0.001, 0.001, 0.05])}),
                 ("status", {"status": 429, "headers": {"Retry-After": retry_after}}),
+                ("status", {"status": 500}),
                 ("status", {"status": rng.choice([500, 502, 503, 504])}),
                 ("status", {"status": rng.choice([500, 502, 503, 504]), "after": True}),
                 ("status", {"status": 503, "headers": {"Retry-After": retry_after}}),
-                ("status", {"status": rng.choice([400, 401, 403, 502]), "body": f"not with API-KEY {key}"}),
+                ("status", {"status": rng.choice([400, 401, 403, 502, 502, 504]), "body": f"not with API-KEY {key}"}),
                 ("status", {"status": 200, "body": rng.choice(["", "<html>login</html>", "{", "null"])}),
                 ("redirect", {"status": rng.choice([301, 302, 303, 307, 308]), "location": f"/api/after-{method}"}),
                 ("redirect", {"status": rng.choice([301, 302, 303, 307, 308]), "location": other}),

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.utils import formatdate
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,35 +20,13 @@ from airflow_provider_achieveit.api.jobs import JobEnd, JobWait, WaitOutcome
 from airflow_provider_achieveit.simulator.server import RunningSimulator, running
 from airflow_provider_achieveit.stores.records import BatchState, NoStore, SubmittedBatch
 from airflow_provider_achieveit.submission import Submission
+from tests.fault_schedules import OtherHost, Schedule, schedule
 
 SCHEDULES = 250
 BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"
 KEY = "canary-key-0123456789"
 SECONDS = 4.0
 """What a wait may take; a schedule that never lets the job through runs into it."""
-
-
-class OtherHost:
-    """Another host that a redirect may point to; keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.received: list[bytes] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}/elsewhere"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            with connection:
-                self.received.append(connection.recv(65536))
-
-    def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
 
 
 @pytest.fixture(scope="module")
@@ -68,35 +43,8 @@ def server() -> Iterator[RunningSimulator]:
         yield simulator
 
 
-def schedule(rng: random.Random, other: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return up to six faults, on the first POSTs and the first looks at the job."""
-    faults = []
-    for _ in range(rng.randint(1, 6)):
-        method = rng.choice(["POST", "GET"])
-        where: dict[str, Any] = {"method": method, "nth": rng.randint(1, 3), "times": rng.choice([1, 1, 2, 4, None])}
-        retry_after = rng.choice(["0", "1", formatdate(time.time() + 1, usegmt=True), "later"])
-        kind, how = rng.choice(
-            [
-                ("reset", {"after": False}),
-                ("reset", {"after": True}),
-                ("truncate", {}),
-                ("delay", {"seconds": 0.4}),
-                ("delay", {"seconds": 0.05}),
-                ("status", {"status": 429, "headers": {"Retry-After": retry_after}}),
-                ("status", {"status": rng.choice([500, 502, 503, 504])}),
-                ("status", {"status": 500, "after": True}),
-                ("status", {"status": 200, "body": rng.choice(["", "<html>login</html>", "{", "null"])}),
-                ("redirect", {"status": rng.choice([301, 302, 303, 307, 308]), "location": "/api/elsewhere"}),
-                ("redirect", {"status": rng.choice([301, 302, 303, 307, 308]), "location": other}),
-                ("fail_job", {"method": "POST"}),
-            ]
-        )
-        faults.append((kind, {**where, **how}))
-    return faults
-
-
 @contextmanager
-def faults_of(server: RunningSimulator, faults: list[tuple[str, dict[str, Any]]]) -> Iterator[None]:
+def faults_of(server: RunningSimulator, faults: Schedule) -> Iterator[None]:
     with server.world.lock:
         server.world.batches.clear()
         server.world.jobs.clear()
@@ -120,10 +68,10 @@ def test_what_is_told_is_what_happened(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
     caplog.set_level("DEBUG")
     rng = random.Random(seed)
-    faults = schedule(rng, other_host.url)
+    faults = schedule(rng, other_host.url, key=KEY)
     config = ClientConfig(server.url, KEY, timeout=0.2, connect_timeout=2, max_retries=3, allow_http=True)
     # A request that was delayed may be processed when the next schedule has begun.
     filename = f"s{seed}.csv"
@@ -162,15 +110,15 @@ def test_what_is_told_is_what_happened(
     if outcome is not None and outcome.failure is None:
         [result] = outcome.results.values()
         [state] = [job.state.value for job in queued if job.job_id == batch.job_id] or ["missing"]
-        if result.end is JobEnd.APPLIED and not fake_success(faults):
+        if result.end is JobEnd.APPLIED and not says_of_jobs(faults, 200):
             assert state == "processed"
-        if result.end is JobEnd.REFUSED:
+        if result.end is JobEnd.REFUSED and not says_of_jobs(faults, 400):
             assert state == "refused"
     assert len(posts) <= 4, "one try and three repeats"
     assert other_host.received == [], "neither the key nor anything else goes to another host"
     assert KEY not in caplog.text + "".join(told)
 
 
-def fake_success(faults: list[tuple[str, dict[str, Any]]]) -> bool:
+def says_of_jobs(faults: Schedule, status: int) -> bool:
     """A server that answers 200 to a look at the job says that it is applied; nobody can know better."""
-    return any(kind == "status" and how["status"] == 200 and how["method"] == "GET" for kind, how in faults)
+    return any(kind == "status" and how["status"] == status and how["method"] == "GET" for kind, how in faults)
