@@ -25,6 +25,7 @@ _FAILURES_TOLD = 20
 _JITTER = 0.1
 _SHORTEST_DELAY = 0.05
 _SHORTEST_LOOK = 1.0
+_LATE_ROUND = 60.0
 
 
 class JobEnd(StrEnum):
@@ -157,6 +158,8 @@ class JobWait:
         self._retry_after = 0.0
         self._reported = now
         self._looked = False
+        self._first_round = True
+        self._unanswered = False
 
     @property
     def pending(self) -> list[str]:
@@ -190,6 +193,7 @@ class JobWait:
         if not failure.retryable:
             self._failure = failure
             return
+        self._unanswered = True
         self._failed_answers[job_id] = 0
         self._last_trouble[job_id] = failure.message
         self._retry_after = max(self._retry_after, min(failure.retry_after or 0.0, LONGEST_PAUSE))
@@ -197,13 +201,18 @@ class JobWait:
     def patience(self, now: float) -> float | None:
         """Return the seconds that the next look may take, at least a moment; None if the deadline is there.
 
-        The first look is never left out: a wait that begins too late still tells what it finds.
+        The first look is never left out. A wait that begins too late looks at all its jobs once, for a minute and as
+        long as AchieveIt answers: it still tells how they ended.
         """
         left = self.deadline - now
-        if left <= 0 and self._looked:
+        if left <= 0 and self._looked and not self._goes_on_late(now):
             return None
         self._looked = True
         return max(left, _SHORTEST_LOOK)
+
+    def _goes_on_late(self, now: float) -> bool:
+        began_late = self._started >= self.deadline
+        return began_late and self._first_round and not self._unanswered and now < self._started + _LATE_ROUND
 
     def next_delay(self, now: float) -> float:
         """End a round: return the seconds to sleep before the next one.
@@ -211,6 +220,7 @@ class JobWait:
         Never nothing (no loop without a pause), never beyond the deadline; with jitter, so that many waits that began
         together do not ask together. At the deadline the jobs left end as timeouts.
         """
+        self._first_round = False
         if now >= self.deadline:
             for job in self.pending:
                 self._results[job] = JobResult(JobEnd.TIMEOUT, self._last_trouble.get(job, ""))

@@ -73,6 +73,25 @@ def test_404_has_a_grace_period() -> None:
     assert end(wait) is JobEnd.UNKNOWN
 
 
+def test_a_wait_that_begins_too_late_still_looks_at_every_job_once() -> None:
+    wait = JobWait("abc", poll_interval=10, deadline=50, now=100)
+    for job in "abc":
+        assert wait.patience(100) == 1
+        say(wait, JobState.APPLIED if job != "c" else JobState.PENDING, job=job, now=101)
+    wait.next_delay(101)
+    assert wait.patience(102) is None
+    assert [end(wait, job) for job in "abc"] == [JobEnd.APPLIED, JobEnd.APPLIED, JobEnd.TIMEOUT]
+
+
+@pytest.mark.parametrize("now", [101, 160])
+def test_a_wait_that_begins_too_late_does_not_go_on_for_ever(now: float) -> None:
+    wait = JobWait("abc", poll_interval=10, deadline=50, now=100)
+    assert wait.patience(100) == 1
+    if now == 101:
+        wait.observe_failure("a", PASSING)
+    assert wait.patience(now) is None
+
+
 def test_a_passing_fault_never_ends_a_wait_and_is_told_at_the_deadline() -> None:
     wait = waiting(deadline=100)
     for _ in range(50):
