@@ -7,7 +7,7 @@ LOCK_VENV := .venv-lock
 LOCK_PYTHONS := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test demo benchmark-import lock clean
+.PHONY: help venv lint test test-cluster demo benchmark-import lock clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
@@ -22,6 +22,9 @@ lint: venv ## Check style, format and types.
 
 test: lint ## Check style, format and types, then run the whole suite on all cores.
 	@echo "== pytest: the whole suite" && $(BIN)/pytest -n auto
+
+test-cluster: venv ## Run a whole Airflow with Celery, kill its parts, and count what reached AchieveIt (Redis, PostgreSQL).
+	@echo "== pytest: a whole cluster" && $(BIN)/pytest -n 0 -m cluster tests/cluster
 
 demo: venv ## Both roads on this machine: a KPI table to a local AchieveIt, and its plan into SQLite.
 	@$(BIN)/python scripts/demo.py
