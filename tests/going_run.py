@@ -15,6 +15,7 @@ from uuid import UUID
 
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+from airflow.executors.base_executor import BaseExecutor
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.models.dagbag import DBDagBag
@@ -34,11 +35,15 @@ from sqlalchemy import select
 _STEPS = 200
 
 
-def register(dag: DAG) -> None:
-    """Write a DAG into the metadata database, as parsing its file does."""
+_LOST = {TaskInstanceState.QUEUED, TaskInstanceState.RUNNING}
+
+
+def register(*dags: DAG) -> None:
+    """Write DAGs into the metadata database, as parsing their files does."""
     DagBundlesManager().sync_bundles_to_db()
     bag = BundleDagBag(dag_folder=os.devnull, bundle_path=Path(os.devnull), bundle_name="dags-folder")
-    bag.bag_dag(dag)
+    for dag in dags:
+        bag.bag_dag(dag)
     sync_bag_to_db(bag, "dags-folder", None)
 
 
@@ -55,10 +60,15 @@ class GoingRun:
         self.errors: dict[tuple[str, int], BaseException | None] = {}
 
     def go_on(self, dag: DAG | None = None) -> DagRunState:
-        """Bring the run to its end, with a DAG whose file was edited meanwhile if one is given."""
-        self.dag = dag or self.dag
-        register(self.dag)
+        """Bring the run to its end, whatever an earlier process left behind.
+
+        :param dag: what the DAG's file, edited meanwhile, makes; default: the DAG as it was.
+        """
+        if dag is not None:
+            self.dag = dag
+            register(dag)
         self._make_run()
+        self._find_lost()
         for _ in range(_STEPS):
             state = self._schedule()
             if state in (DagRunState.SUCCESS, DagRunState.FAILED):
@@ -80,7 +90,6 @@ class GoingRun:
 
     def clear_run(self) -> None:
         """Do what clearing the DAG run does, and a backfill that reprocesses it."""
-        register(self.dag)
         with create_session() as session:
             dag = DBDagBag().get_latest_version_of_dag(self.dag.dag_id, session=session)
             assert dag is not None
@@ -130,7 +139,7 @@ class GoingRun:
             if self._run(session) is not None:
                 return
             dag = DBDagBag().get_latest_version_of_dag(self.dag.dag_id, session=session)
-            assert dag is not None
+            assert dag is not None, "it has to be registered first"
             now = datetime.now(UTC)
             dag.create_dagrun(
                 run_id=self.run_id,
@@ -143,6 +152,16 @@ class GoingRun:
                 session=session,
                 start_date=now,
             )
+
+    def _find_lost(self) -> None:
+        """A task that runs nowhere: the executor says that its process has gone, and the scheduler acts."""
+        with create_session() as session:
+            executor = BaseExecutor()
+            for instance in self._instances(session):
+                if instance.state in _LOST:
+                    executor.fail(instance.key, info="its heartbeat stopped")
+            if executor.event_buffer:
+                SchedulerJobRunner.process_executor_events(executor, None, DBDagBag(), session)
 
     def _run(self, session: Any) -> Any:
         of_run = DagRun.dag_id == self.dag.dag_id, DagRun.run_id == self.run_id

@@ -507,8 +507,9 @@ class TestMapped:
         return dag
 
     def test_m1_another_order_with_a_ledger(self, with_ledger: Bench, slow_jobs: Callable[[float], None]) -> None:
-        run = GoingRun(self.mapped(with_ledger, 1, 2, 3))
-        assert run.go_on() == DagRunState.SUCCESS
+        dag = self.mapped(with_ledger, 1, 2, 3)
+        run = GoingRun(dag)
+        assert run.go_on(dag) == DagRunState.SUCCESS
         run.clear()
         assert run.go_on(self.mapped(with_ledger, 3, 1, 2)) == DagRunState.SUCCESS
         assert with_ledger.posts == 3
@@ -521,8 +522,9 @@ class TestMapped:
         assert sorted(with_ledger.applied) == ["1", "2", "3", "4"]
 
     def test_m2_another_order_with_the_task_state_store(self, with_task_state: Bench) -> None:
-        run = GoingRun(self.mapped(with_task_state, 1, 2, 3))
-        run.go_on()
+        dag = self.mapped(with_task_state, 1, 2, 3)
+        run = GoingRun(dag)
+        run.go_on(dag)
         run.clear()
         assert run.go_on(self.mapped(with_task_state, 2, 1, 3)) == DagRunState.SUCCESS
         assert with_task_state.applied == ["1", "2", "3", "2", "1"], "never lost, never taken for another's"
@@ -531,7 +533,8 @@ class TestMapped:
         """While index 0 sends, index 1 finds the claim; its retry finds the job."""
         real = AchieveItClient.submit
         errors: list[BaseException | None] = []
-        run = GoingRun(self.mapped(with_ledger, 1, 1, retries=2))
+        dag = self.mapped(with_ledger, 1, 1, retries=2)
+        run = GoingRun(dag)
 
         def meanwhile(client: AchieveItClient, *args: Any) -> str:
             monkeypatch.setattr(AchieveItClient, "submit", real)
@@ -541,7 +544,7 @@ class TestMapped:
             return real(client, *args)
 
         monkeypatch.setattr(AchieveItClient, "submit", meanwhile)
-        assert run.go_on() == DagRunState.SUCCESS
+        assert run.go_on(dag) == DagRunState.SUCCESS
         assert isinstance(errors[0], AchieveItUnavailableError)
         assert "another process of this run" in str(errors[0])
         assert with_ledger.applied == ["1"]

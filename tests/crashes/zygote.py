@@ -84,7 +84,8 @@ def _do(request: dict[str, Any]) -> Any:
     if request["do"] == "clear":
         run.clear()
     install(Points(os.open(request["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), request["kill_at"]))
-    return run.go_on()
+    run.go_on()
+    return run.told()
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class Told:
     result: dict[str, Any] | None = None
     job_ids: list[str] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
+    ever_told: set[str] = field(default_factory=set)
     ended: float = 0.0
     posts: dict[str, list[ReceivedRequest]] = field(default_factory=dict)
     jobs: dict[str, list[Job]] = field(default_factory=dict)
@@ -197,6 +198,8 @@ def play(seed: int, server: RunningSimulator, other: str) -> Told:
 
     def keep(context: Any) -> None:
         told.errors.append(context["exception"])
+        # A later try tells only those that are not applied yet.
+        told.ever_told.update(context["ti"].xcom_pull(task_ids="push", key="job_ids") or [])
 
     with DAG(f"faults_{seed}", schedule=None) as dag:
         AchieveItSubmitProgressUpdatesOperator(
@@ -301,7 +304,7 @@ def check_error(told: Told) -> None:
         return
     # All others say: what I have not told as a job is not there.
     for filename, jobs in told.jobs.items():
-        untold = [job for job in jobs if job.job_id not in told.job_ids and job.state is not JobState.FAILED]
+        untold = [job for job in jobs if job.job_id not in told.ever_told and job.state is not JobState.FAILED]
         allowed = told.taken_but_denied or told.wrong_about_jobs or told.options["on_unsure"] == "resubmit"
         assert not untold or allowed, f"{filename} is there, and nobody was told"
     if isinstance(last, AchieveItJobRefusedError):
