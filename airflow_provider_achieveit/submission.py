@@ -318,9 +318,12 @@ def _note(store: SubmissionStore, fingerprint: str, record: BatchRecord) -> None
     try:
         store.put(fingerprint, record)
     except Exception:
+        # The job id is what counts: once that is written, a retry finds the rest by looking.
+        lost = record.state is BatchState.QUEUED
         log.exception(
-            "Batch %s is %s as job %s, but this could not be written down: a retry cannot know it",
+            "Batch %s is %s as job %s, but this could not be written down: a retry %s",
             record.filename,
             record.state.value,
             record.job_id,
+            "cannot know it" if lost else "looks at what was written before",
         )

@@ -133,7 +133,9 @@ class Campaign:
         assert self._zygote.stdout
         self._zygote.stdin.write(json.dumps(request) + "\n")
         self._zygote.stdin.flush()
-        return json.loads(self._zygote.stdout.readline())
+        answer = self._zygote.stdout.readline()
+        assert answer, "the process that forks all others is gone: see processes.log"
+        return json.loads(answer)
 
 
 @contextmanager

@@ -41,7 +41,11 @@ def serve() -> None:
 
 
 def _in_child(request: dict[str, Any]) -> dict[str, Any]:
-    assert threading.active_count() == 1, "a fork copies no thread"
+    # A fork copies no thread; those of the warm-up need a moment to be gone.
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(_LONGEST_TRY)
+    assert threading.active_count() == 1
     gc.collect()
     # What is there now stays out of the children's collections, which would copy its pages.
     gc.freeze()
