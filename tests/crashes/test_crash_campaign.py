@@ -23,6 +23,9 @@ from tests.crashes.dags import ROWS_IN_BATCH, Setting
 from tests.crashes.points import BATCHES
 from tests.postgres import connect_or_skip
 
+# Each is some dozens of processes, and the first one waits for the process that forks them.
+pytestmark = pytest.mark.timeout(300)
+
 BATCH_NUMBERS = range(1, BATCHES + 1)
 ALL_ONCE = dict.fromkeys(BATCH_NUMBERS, 1)
 PARTS = 2
