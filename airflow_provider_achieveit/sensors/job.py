@@ -123,7 +123,9 @@ class AchieveItJobSensor(BaseSensorOperator):
 
     def _started(self, context: Context) -> float:
         """Return when this wait began: for mode ``reschedule`` every look is another process."""
-        if self.reschedule and (first := context["ti"].get_first_reschedule_date(context)):
+        # Airflow 2.11 does not tell it: there a job nobody knows ends with the sensor's timeout.
+        told = getattr(context["ti"], "get_first_reschedule_date", None)
+        if self.reschedule and told and (first := told(context)):
             return float(first.timestamp())
         if not hasattr(self, "_first_look"):
             self._first_look = time.time()
