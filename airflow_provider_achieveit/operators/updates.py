@@ -15,11 +15,12 @@ from airflow_provider_achieveit.api.contract import BodyFormat, UpdateField, Upd
 from airflow_provider_achieveit.exceptions import (
     AchieveItInvalidRowsError,
     AchieveItJobTimeoutError,
+    AchieveItUnavailableError,
     error_for,
     typed_errors,
 )
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
-from airflow_provider_achieveit.operators.batches import named_batches
+from airflow_provider_achieveit.operators.batches import named_batches, pack, unpack
 from airflow_provider_achieveit.operators.choices import one_of, seconds
 from airflow_provider_achieveit.operators.dates import date_for_all
 from airflow_provider_achieveit.operators.inline_rows import InlineRows, hold_rows
@@ -223,9 +224,9 @@ class _SubmitUpdatesOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do the whole work, or all up to the wait when deferrable."""
-        return self._run(context)
+        return self._run(context, give_up_at=time.time() + self.wait_timeout)
 
-    def _run(self, context: Context) -> dict[str, Any]:
+    def _run(self, context: Context, *, give_up_at: float) -> dict[str, Any]:
         started = time.time()
         # A sensor behind this task finds its list however this task ends.
         context["ti"].xcom_push(key="job_ids", value=[])
@@ -242,12 +243,12 @@ class _SubmitUpdatesOperator(BaseOperator):
             if prepared.rows_read == 0:
                 if client:
                     # An earlier try may have found rows, and their jobs may still run.
-                    self._submit(client, store, prepared, [], context)
+                    self._submit(client, store, prepared, [], context, give_up_at)
                 return self._nothing_to_send()
             refuse_rejects(prepared, skip_invalid=self.on_invalid == "skip", path=self.rejects_path)
             named = named_batches(prepared, context["ti"], self.format, artifact_path=self.artifact_path)
             plan = [batch for batch, _ in named]
-            batches = self._submit(client, store, prepared, plan, context) if client else plan
+            batches = self._submit(client, store, prepared, plan, context, give_up_at) if client else plan
             counts = {"rows_read": prepared.rows_read, "rows_rejected": prepared.rows_rejected}
         waiting = [batch for batch in batches if batch.job_id and not batch.unchanged]
         if not waiting or not self.wait_for_completion:
@@ -271,7 +272,7 @@ class _SubmitUpdatesOperator(BaseOperator):
                     achieveit_conn_id=self.achieveit_conn_id,
                     deadline=deadline,
                     poll_interval=self.poll_interval,
-                    payload={"counts": counts, "batches": [batch.to_json() for batch in batches]},
+                    payload={"counts": counts, "batches": pack(batches), "try_number": context["ti"].try_number},
                 ),
                 method_name="execute_complete",
                 # Holds even when no triggerer is running; a little later, so that the trigger can tell more.
@@ -281,10 +282,12 @@ class _SubmitUpdatesOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Read the trigger's event: the same result as a synchronous wait, or a typed error."""
-        from airflow_provider_achieveit.stores.records import SubmittedBatch
-
         outcome, payload = read_event(event)
-        batches = [SubmittedBatch.from_json(batch) for batch in payload["batches"]]
+        this_try = context["ti"].try_number
+        if payload.get("try_number", this_try) != this_try and self._has_account(context):
+            # Airflow 3.0 resumes a retry with the event of the try before, instead of executing it.
+            return self._run(context, give_up_at=time.time() + self.wait_timeout)
+        batches = unpack(payload["batches"])
         return self._finish(context, outcome, batches, payload["counts"])
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -292,8 +295,8 @@ class _SubmitUpdatesOperator(BaseOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowException as error:
-            # By its name: every version of Airflow keeps this class in another place.
-            if type(error).__name__ != "TaskDeferralTimeout":
+            # By its name: every version keeps this class in another place; Airflow 2.11 has none, only this text.
+            if type(error).__name__ != "TaskDeferralTimeout" and str(error) != "Trigger/execution timeout":
                 raise
         ti = context["ti"]
         job_ids = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index, key="job_ids") or []
@@ -301,16 +304,20 @@ class _SubmitUpdatesOperator(BaseOperator):
             f"No triggerer told in time how the jobs {', '.join(job_ids[:_TOLD_JOBS])} ended; AchieveIt may still "
             "apply them. Is a triggerer running?"
         )
-        if self.ledger_conn_id or (self.durable and "task_state_store" in context):
+        if self._has_account(context):
             # All is written down: the work goes on where it was and looks at the jobs once, as the time is up.
             self.log.warning(told)
-            return self._run(context)
+            return self._run(context, give_up_at=time.time())
         raise AchieveItJobTimeoutError(told, job_id=job_ids[0] if job_ids else None)
 
+    def _has_account(self, context: Context) -> bool:
+        return bool(self.ledger_conn_id or (self.durable and "task_state_store" in context))
+
     def on_kill(self) -> None:
-        """Say what a killed task leaves behind: AchieveIt has no way to cancel a job."""
+        """Send no further batch, and say what a killed task leaves behind: AchieveIt has no way to cancel a job."""
         if self._submission is None:
             return
+        self._submission.stop()
         if batch := self._submission.sending:
             self.log.warning("Killed while batch %s was on its way: AchieveIt may have it", batch.filename)
         if job_ids := self._job_ids(self._submission.sent):
@@ -378,6 +385,7 @@ class _SubmitUpdatesOperator(BaseOperator):
         prepared: Prepared,
         plan: list[SubmittedBatch],
         context: Context,
+        give_up_at: float,
     ) -> list[SubmittedBatch]:
         from airflow_provider_achieveit.submission import Submission
 
@@ -391,7 +399,7 @@ class _SubmitUpdatesOperator(BaseOperator):
         )
         try:
             with typed_errors():
-                submission.begin(plan, poll_interval=self.poll_interval, deadline=time.time() + self.wait_timeout)
+                submission.begin(plan, poll_interval=self.poll_interval, deadline=give_up_at)
                 return submission.send_all(named_batches(prepared, context["ti"], self.format))
         finally:
             # Before the wait, and also when a later batch failed: what is queued must be known.
@@ -437,6 +445,7 @@ class _SubmitUpdatesOperator(BaseOperator):
     def _finish(
         self, context: Context, outcome: WaitOutcome, batches: list[SubmittedBatch], counts: dict[str, int]
     ) -> dict[str, Any]:
+        from airflow_provider_achieveit.stores.records import BatchState
         from airflow_provider_achieveit.submission import settle
 
         with self._store(context) as store:
@@ -444,6 +453,11 @@ class _SubmitUpdatesOperator(BaseOperator):
         names = {batch.job_id: batch.filename for batch in settled if batch.job_id}
         if failure := outcome.combined_failure(names):
             raise error_for(failure)
+        if untold := [batch.job_id for batch in settled if batch.job_id and batch.state is BatchState.QUEUED]:
+            raise AchieveItUnavailableError(
+                f"The wait ended and told nothing of the jobs {', '.join(untold[:_TOLD_JOBS])}; a retry asks for them",
+                retryable=True,
+            )
         self.log.info("All %d jobs are applied", len(outcome.results))
         return self._summary(counts, settled)
 
