@@ -29,10 +29,11 @@ from airflow_provider_achieveit.stores.records import (
 from airflow_provider_achieveit.unsure import (
     earlier_jobs_run,
     interrupted,
+    killed,
+    replaced_batches,
     sent_elsewhere,
     unsure_batch,
     unsure_batches,
-    unsure_before_change,
     utc,
 )
 
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 _LOOK_PAUSE = 2.0
 _LONGEST_LOOK = 60.0
 """Seconds: how often and how long a look at an earlier job is repeated where it needs to be confirmed."""
+_CLAIM_LIVES = 1800.0
+"""Seconds for which another process is believed to be sending what it claimed: all repeats of a POST take less."""
 _MAX_UNSURE = 2
 """One lost answer must not cost the batches behind it; two, and something is wrong out there."""
 
@@ -64,19 +67,23 @@ class Decision(StrEnum):
     BUSY = "busy"
 
 
-def decide(record: BatchRecord | None, *, resubmit_always: bool, generation: int) -> Decision:
+def decide(record: BatchRecord | None, *, resubmit_always: bool, generation: int, now: float = 0.0) -> Decision:
     """Decide what to do with a batch, by what the store has of its content.
 
     :param record: the store's record under the batch's fingerprint.
     :param resubmit_always: a cleared task sends again whatever was applied before.
     :param generation: the present round of tries.
+    :param now: the present, in seconds since the epoch.
     """
     if record is None or record.state is BatchState.PLANNED:
         return Decision.SEND
-    if record.state is BatchState.SENDING and record.elsewhere:
+    if record.state is BatchState.SENDING and record.elsewhere and now - record.at < _CLAIM_LIVES:
         return Decision.BUSY
     if resubmit_always and record.generation != generation:
         return Decision.SEND
+    if record.state is BatchState.REFUSED and record.generation == generation:
+        # A retry of a worker that died over it: the same data would be refused again.
+        return Decision.REATTACH
     return {
         BatchState.SENDING: Decision.UNSURE,
         BatchState.UNKNOWN: Decision.UNSURE,
@@ -121,6 +128,7 @@ class Submission:
         self._resubmit_always = resubmit_always
         self._resubmit_unsure = resubmit_unsure
         self._planned = 0
+        self._stopped = False
         self.sending: SubmittedBatch | None = None
         """The batch that is on its way just now: should the process be killed, nobody can tell whether it arrived."""
         self.sent: list[SubmittedBatch] = []
@@ -155,12 +163,13 @@ class Submission:
 
     def _give_up(self, unsure: Mapping[str, BatchRecord]) -> None:
         """Leave batches behind that may have been sent, where that is wanted; their content has changed since."""
-        failures = [unsure_before_change(fingerprint, record) for fingerprint, record in unsure.items()]
-        if failures and not self._resubmit_unsure:
-            places = [self._store.place(fingerprint) for fingerprint in unsure]
-            raise ApiError(unsure_batches(failures, known=0, not_sent=self._planned, places=places))
-        for failure, (fingerprint, record) in zip(failures, unsure.items(), strict=True):
-            log.warning("%s Sending it now (on_unsure='resubmit')", failure.message)
+        if not unsure:
+            return
+        failure = replaced_batches(unsure, [self._store.place(fingerprint) for fingerprint in unsure])
+        if not self._resubmit_unsure:
+            raise ApiError(failure)
+        log.warning("%s\nIt is left behind, and the present content sent (on_unsure='resubmit')", failure.message)
+        for fingerprint, record in unsure.items():
             reason = "given up: the content had changed, and that was sent"
             self._store.put(fingerprint, replace(record, state=BatchState.UNKNOWN, reason=reason))
 
@@ -168,7 +177,7 @@ class Submission:
         if not records:
             return
         jobs = {record.job_id or "": fingerprint for fingerprint, record in records.items()}
-        log.info("Waiting for jobs of an earlier try with other content first: %s", ", ".join(list(jobs)[:20]))
+        log.info("Waiting for jobs of an earlier try first: %s", ", ".join(list(jobs)[:20]))
         now = time.time()
         wait = JobWait(jobs, poll_interval=poll_interval, deadline=deadline, now=now)
         outcome = self._client.wait_for_jobs(self._kind, wait)
@@ -193,6 +202,8 @@ class Submission:
         told = ""
         for batch, body in batches:
             try:
+                if self._stopped:
+                    raise ApiError(killed(self._planned - len(self.sent) - len(failures)))
                 self.sent.append(self.submit(batch, body))
             except ApiError as error:
                 if error.failure.kind is not FailureKind.UNSURE:
@@ -211,6 +222,10 @@ class Submission:
             raise ApiError(replace(failure, message=failure.message + told))
         return self.sent
 
+    def stop(self) -> None:
+        """Send no further batch: Airflow tells a task that is killed, and lets it go on for a while."""
+        self._stopped = True
+
     def submit(self, batch: SubmittedBatch, body: bytes) -> SubmittedBatch:
         """Bring one batch to AchieveIt, or find that it is there, and return it with its state and job.
 
@@ -219,11 +234,10 @@ class Submission:
         :raises ApiError: it could not be queued, or (unsure) nobody can tell whether it is.
         """
         record = self._store.get(batch.sha256)
-        decision = decide(record, resubmit_always=self._resubmit_always, generation=self._generation)
-        if record and decision is Decision.REATTACH and record.generation != self._generation:
-            # The task was cleared, perhaps long after: its job may have ended without anybody writing it down.
+        decision = self._decide(record)
+        if record and record.job_id and self._may_have_moved(record):
             record = self._looked_up(batch.sha256, record)
-            decision = decide(record, resubmit_always=False, generation=self._generation)
+            decision = self._decide(record)
         if record and decision is Decision.SKIP:
             log.info("Batch %s was applied as job %s: not sent again", batch.filename, record.job_id)
             return replace(batch, state=BatchState.APPLIED, job_id=record.job_id, unchanged=True)
@@ -237,33 +251,46 @@ class Submission:
                 raise ApiError(unsure_batch(batch, interrupted(record)))
             log.warning("Batch %s: %s; sending it again (on_unsure='resubmit')", batch.filename, interrupted(record))
         if decision is Decision.BUSY:
-            raise ApiError(sent_elsewhere(batch))
+            raise ApiError(sent_elsewhere(batch, self._store.place(batch.sha256)))
         return self._send(batch, body)
 
+    def _decide(self, record: BatchRecord | None) -> Decision:
+        return decide(record, resubmit_always=self._resubmit_always, generation=self._generation, now=time.time())
+
+    def _may_have_moved(self, record: BatchRecord) -> bool:
+        """Tell whether a job may have ended otherwise, or at all, since it was written down.
+
+        A task may be cleared long after; and what said 500 so often may have been something in front of AchieveIt.
+        """
+        if record.generation == self._generation:
+            return record.state is BatchState.FAILED
+        asked = record.state in (BatchState.QUEUED, BatchState.FAILED, BatchState.REFUSED)
+        return asked and not self._resubmit_always
+
     def _looked_up(self, fingerprint: str, record: BatchRecord) -> BatchRecord:
-        """Return the record of a queued batch with the state its job has by now."""
+        """Return the record of a batch with the state its job has by now; one without an end is waited for."""
         job_id = record.job_id or ""
         now = time.time()
         wait = JobWait([job_id], poll_interval=_LOOK_PAUSE, deadline=now + _LONGEST_LOOK, now=now)
         result = self._client.look_at_jobs(self._kind, wait).results.get(job_id)
-        if result is None:
-            return record
-        ended = replace(record, state=_STATE_AT_END[result.end], reason=result.reason)
-        self._store.put(fingerprint, ended)
-        return ended
+        state = _STATE_AT_END[result.end] if result else BatchState.QUEUED
+        if state is not record.state:
+            record = replace(record, state=state, reason=result.reason if result else "")
+            self._store.put(fingerprint, record)
+        return record
 
     def _send(self, batch: SubmittedBatch, body: bytes) -> SubmittedBatch:
         record = BatchRecord(BatchState.SENDING, None, self._generation, time.time(), batch.filename, batch.rows)
         try:
             self._store.claim(batch.sha256, record)
         except ClaimLost:
-            raise ApiError(sent_elsewhere(batch)) from None
+            raise ApiError(sent_elsewhere(batch, self._store.place(batch.sha256))) from None
+        # Stays so where the process is killed in between: whoever is told of it can say which batch it was.
         self.sending = batch
         try:
             job_id = self._post(batch, body)
-            log.info("Batch %s (%d rows, %d bytes) queued as job %s", batch.filename, batch.rows, len(body), job_id)
-            _note(self._store, batch.sha256, replace(record, state=BatchState.QUEUED, job_id=job_id))
         except ApiError as error:
+            self.sending = None
             if error.failure.kind is FailureKind.UNSURE:
                 _note(self._store, batch.sha256, replace(record, reason=error.failure.message))
                 lost = f"it was sent at {utc(record.at)}; {error.failure.message}"
@@ -271,20 +298,27 @@ class Submission:
             # Certainly not queued: a later try may send it without asking anybody.
             self._store.put(batch.sha256, replace(record, state=BatchState.PLANNED))
             raise
-        finally:
-            self.sending = None
+        log.info("Batch %s (%d rows, %d bytes) queued as job %s", batch.filename, batch.rows, len(body), job_id)
+        _note(self._store, batch.sha256, replace(record, state=BatchState.QUEUED, job_id=job_id))
+        self.sending = None
         return replace(batch, state=BatchState.QUEUED, job_id=job_id, sent_at=record.at)
 
     def _post(self, batch: SubmittedBatch, body: bytes) -> str:
         try:
             return self._client.submit(self._kind, batch.filename, body)
         except ApiError as error:
-            # With a 200 the batch is there, only its job id is not: sending again would surely apply it twice.
-            unsure = error.failure.kind is FailureKind.UNSURE and error.failure.status != 200
-            if not unsure or not self._resubmit_unsure:
+            first = error.failure
+            # With a 2xx the batch is there, only its job id is not: sending again would surely apply it twice.
+            taken = 200 <= (first.status or 0) < 300
+            if first.kind is not FailureKind.UNSURE or taken or not self._resubmit_unsure:
                 raise
             log.warning("%s; sending it once more (on_unsure='resubmit')", error)
+        try:
             return self._client.submit(self._kind, batch.filename, body)
+        except ApiError as error:
+            # Whatever the second answer says of itself, it says nothing of the first.
+            message = f"{first.message}; then, sent once more: {error.failure.message}"
+            raise ApiError(replace(first, message=message)) from None
 
 
 def settle(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from airflow_provider_achieveit.api.failure import Failure, FailureKind
@@ -17,24 +17,34 @@ def unsure_batch(batch: SubmittedBatch, reason: str, status: int | None = None) 
     :param reason: why nobody can tell.
     :param status: the HTTP status code, if an answer came.
     """
-    return Failure(
-        FailureKind.UNSURE,
-        f"Nobody can tell whether batch {batch.filename} ({batch.rows} rows, sha256 {batch.sha256}) is queued: "
-        f"{reason}",
-        status=status,
-    )
+    return Failure(FailureKind.UNSURE, f"Nobody can tell whether {_named(batch)} is queued: {reason}", status=status)
 
 
-def unsure_before_change(fingerprint: str, record: BatchRecord) -> Failure:
-    """Return the failure of a batch that an earlier try may have sent, before the source gave other content."""
-    told = unsure_batch(SubmittedBatch(record.filename, record.rows, fingerprint), interrupted(record))
-    return replace(
-        told, message=f"{told.message}. The content has changed since; nothing of the present content was sent."
+def replaced_batches(unsure: Mapping[str, BatchRecord], places: Sequence[str]) -> Failure:
+    """Return the failure of batches that an earlier try may have sent, before the source gave other content.
+
+    :param unsure: their records, by fingerprint.
+    :param places: where a person finds each record to correct it.
+    """
+    told = [
+        f"Nobody can tell whether {_named(SubmittedBatch(record.filename, record.rows, fingerprint))} is queued: "
+        f"{interrupted(record)}"
+        for fingerprint, record in unsure.items()
+    ]
+    told.append("The content has changed since. Nothing of the present content was sent: AchieveIt might apply both.")
+    told.append(
+        "Look in AchieveIt at the history of the items they update. To leave them behind and send the present content, "
+        "set their state to 'applied' or 'planned' and clear this task, or clear it with on_unsure='resubmit'. The "
+        f"state is in {'; '.join(dict.fromkeys(places))}."
     )
+    return Failure(FailureKind.UNSURE, "\n".join(told))
 
 
 def interrupted(record: BatchRecord) -> str:
-    """Say why a batch that an earlier try began to send is unsure."""
+    """Say why a batch of an earlier try is unsure."""
+    if record.job_id:
+        why = f" ({record.reason})" if record.reason else ""
+        return f"it was sent at {utc(record.at)} as job {record.job_id}, which AchieveIt does not know{why}"
     return f"an earlier try began to send it at {utc(record.at)}: {record.reason or 'no job id was written down'}"
 
 
@@ -65,26 +75,40 @@ def unsure_batches(failures: Sequence[Failure], *, known: int, not_sent: int, pl
     return replace(failures[0], message="\n".join(told))
 
 
-def sent_elsewhere(batch: SubmittedBatch) -> Failure:
-    """Return the failure of a batch that another process is sending just now; the next try knows more."""
+def sent_elsewhere(batch: SubmittedBatch, place: str) -> Failure:
+    """Return the failure of a batch that another process is sending just now; the next try knows more.
+
+    :param batch: the batch.
+    :param place: where a person finds its record to correct it.
+    """
     return Failure(
         FailureKind.UNAVAILABLE,
-        f"Batch {batch.filename} (sha256 {batch.sha256}) is just being sent by another process of this run: a mapped "
-        "task with the same rows, or an earlier try that still lives. It is not sent twice; a retry finds how that "
-        "ended",
+        f"{_named(batch)} is being sent by another process of this run: a mapped task with the same rows, or an "
+        "earlier try that still lives. It is not sent twice; a retry finds how that ended. Should that process be "
+        f"dead, its claim is taken for an unsure batch half an hour after it; the state is in {place}",
         retryable=True,
     )
 
 
 def earlier_jobs_run(job_ids: Sequence[str]) -> Failure:
-    """Return the failure of a task whose earlier content is still being applied at the deadline."""
+    """Return the failure of a task whose earlier batches are still being applied at the deadline."""
     return Failure(
         FailureKind.JOB_TIMEOUT,
-        f"Jobs of an earlier try with other content had not ended in time: {', '.join(job_ids[:20])}. Nothing of the "
-        "present content was sent, as AchieveIt could apply the older values last. Clear this task when they have "
-        "ended",
+        f"Jobs of an earlier try had not ended in time: {', '.join(job_ids[:20])}. Nothing was sent by this one, as "
+        "AchieveIt could apply the older values last. Clear this task when they have ended",
         job_id=job_ids[0],
     )
+
+
+def killed(not_sent: int) -> Failure:
+    """Return the failure of a task that was told to stop before all its batches were sent."""
+    return Failure(FailureKind.UNAVAILABLE, f"Killed; {not_sent} batches were not sent", retryable=True)
+
+
+def _named(batch: SubmittedBatch) -> str:
+    if not batch.filename:
+        return f"the batch with sha256 {batch.sha256} (of an earlier release)"
+    return f"batch {batch.filename} ({batch.rows} rows, sha256 {batch.sha256})"
 
 
 def utc(moment: float) -> str:

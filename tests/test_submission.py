@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +101,6 @@ def begin(store: TaskStateStore, server: Server, *plan: SubmittedBatch, **option
         (BatchState.SENDING, Decision.UNSURE),
         (BatchState.QUEUED, Decision.REATTACH),
         (BatchState.APPLIED, Decision.SKIP),
-        (BatchState.REFUSED, Decision.SEND),
         (BatchState.FAILED, Decision.SEND),
         (BatchState.UNKNOWN, Decision.UNSURE),
     ],
@@ -111,6 +111,19 @@ def test_every_state_has_its_decision(state: BatchState | None, decision: Decisi
     assert decide(record, resubmit_always=False, generation=5) is decision
     assert decide(record, resubmit_always=True, generation=2) is decision
     assert decide(record, resubmit_always=True, generation=5) is Decision.SEND
+
+
+def test_what_was_refused_is_sent_by_a_cleared_task_only() -> None:
+    record = BatchRecord(BatchState.REFUSED, "j", generation=2)
+    assert decide(record, resubmit_always=False, generation=2) is Decision.REATTACH
+    assert decide(record, resubmit_always=False, generation=5) is Decision.SEND
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_another_process_is_believed_to_send_for_half_an_hour(always: bool) -> None:
+    record = BatchRecord(BatchState.SENDING, generation=2, at=1000.0, elsewhere=True)
+    assert decide(record, resubmit_always=always, generation=2, now=2700.0) is Decision.BUSY
+    assert decide(record, resubmit_always=always, generation=2, now=2900.0) is Decision.UNSURE
 
 
 def test_sending_is_written_before_the_post_and_the_job_after_it() -> None:
@@ -144,6 +157,17 @@ def test_a_cleared_task_looks_at_the_job_nobody_waited_for(end: JobEnd | None, s
     batch = submit(store, server, generation=2)
     assert server.looked == ["job-0"]
     assert (len(server.known), batch.unchanged) == (sent, unchanged)
+    assert batch.job_id == ("job-1" if sent else "job-0")
+
+
+@pytest.mark.parametrize(("end", "sent"), [(JobEnd.APPLIED, 0), (None, 0), (JobEnd.FAILED, 1)])
+def test_a_retry_looks_at_a_failed_job_before_it_sends(end: JobEnd | None, sent: int) -> None:
+    """What said 500 three times may have been something in front of AchieveIt."""
+    store = store_with(BatchState.FAILED, "job-0", generation=1)
+    server = Server(store)
+    server.job_end = end
+    batch = submit(store, server, generation=1)
+    assert (server.looked, len(server.known)) == (["job-0"], sent)
     assert batch.job_id == ("job-1" if sent else "job-0")
 
 
@@ -205,10 +229,22 @@ def test_a_lost_answer_is_sent_once_more_on_request() -> None:
     assert submit(store, server, resubmit_unsure=True).job_id == "job-2"
 
 
-def test_an_answer_without_a_job_id_is_never_sent_again() -> None:
-    """It was answered 200: sending again would surely apply it twice."""
+@pytest.mark.parametrize("second", [UNAVAILABLE, Failure(FailureKind.AUTH, "HTTP 401", 401), UNSURE])
+def test_what_is_said_of_the_second_send_says_nothing_of_the_first(second: Failure) -> None:
     store = store_with()
-    server = Server(store, WITHOUT_ID, "job-2")
+    with pytest.raises(ApiError, match="no usable answer; then, sent once more") as caught:
+        submit(store, Server(store, UNSURE, second), resubmit_unsure=True)
+    assert caught.value.failure.kind is FailureKind.UNSURE
+    record = store.get(BATCH.sha256)
+    assert record is not None
+    assert record.state is BatchState.SENDING
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_an_answer_without_a_job_id_is_never_sent_again(status: int) -> None:
+    """It was taken: sending again would surely apply it twice."""
+    store = store_with()
+    server = Server(store, replace(WITHOUT_ID, status=status), "job-2")
     with pytest.raises(ApiError, match="no job id in 'ok'"):
         submit(store, server, resubmit_unsure=True)
     assert len(server.known) == 1
@@ -312,7 +348,7 @@ class TestChangedContent:
         store = store_with(BatchState.QUEUED, "job-0")
         server = Server(store)
         server.job_end = JobEnd.TIMEOUT
-        with pytest.raises(ApiError, match=r"job-0.*Nothing of the present content was sent") as caught:
+        with pytest.raises(ApiError, match=r"job-0.*Nothing was sent by this one") as caught:
             begin(store, server, OTHER)
         assert caught.value.failure.kind is FailureKind.JOB_TIMEOUT
         assert set(store.open_batches()) == {BATCH.sha256}, "the next try waits for it again"
@@ -324,6 +360,7 @@ class TestChangedContent:
         assert caught.value.failure.kind is FailureKind.UNSURE
         for told in (BATCH.filename, BATCH.sha256, "3 rows", "1970-01-01 00:00:00 UTC", "content has changed since"):
             assert told in str(caught.value)
+        assert "both send it" not in str(caught.value), "the old batch is left behind in any case"
 
     def test_an_unsure_batch_is_left_behind_on_request_and_never_asked_about_again(self) -> None:
         store = store_with(BatchState.SENDING)
@@ -366,7 +403,7 @@ class TestOtherProcesses:
 
     def test_what_a_mapped_task_is_just_sending_is_left_to_it(self) -> None:
         store = store_with()
-        store.get = lambda _: BatchRecord(BatchState.SENDING, elsewhere=True)  # type: ignore[method-assign]
+        store.get = lambda _: BatchRecord(BatchState.SENDING, at=time.time(), elsewhere=True)  # type: ignore[method-assign]
         server = Server(store)
         for options in ({}, {"resubmit_unsure": True}, {"resubmit_always": True, "generation": 3}):
             with pytest.raises(ApiError, match="by another process"):
@@ -412,6 +449,22 @@ class TestSeveralBatches:
         assert self.error.kind is FailureKind.UNSURE
         assert "Then: HTTP 503" in self.error.message
         assert "3 were not sent" in self.error.message
+
+    def test_nothing_is_sent_after_it_was_told_to_stop(self) -> None:
+        store = store_with()
+        server = Server(store, "j0", "j1")
+        begun = begin(store, server, *self.BATCHES)
+
+        def batches() -> Iterator[tuple[SubmittedBatch, bytes]]:
+            for batch in self.BATCHES:
+                yield batch, b"x"
+                if batch is self.BATCHES[1]:
+                    begun.stop()
+
+        with pytest.raises(ApiError, match="Killed; 2 batches were not sent") as caught:
+            begun.send_all(batches())
+        assert caught.value.failure.retryable
+        assert len(server.known) == 2
 
     def test_the_batch_on_its_way_is_known_to_who_kills_the_process(self) -> None:
         store = store_with()

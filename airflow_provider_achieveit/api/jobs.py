@@ -201,8 +201,8 @@ class JobWait:
     def patience(self, now: float) -> float | None:
         """Return the seconds that the next look may take, at least a moment; None if the deadline is there.
 
-        The first look is never left out. A wait that begins too late looks at all its jobs once, for a minute and as
-        long as AchieveIt answers: it still tells how they ended.
+        The first round is never left out. A wait that begins late looks at all its jobs once, for a minute and as long
+        as AchieveIt answers: it still tells how they ended.
         """
         left = self.deadline - now
         if left <= 0 and self._looked and not self._goes_on_late(now):
@@ -211,8 +211,7 @@ class JobWait:
         return max(left, _SHORTEST_LOOK)
 
     def _goes_on_late(self, now: float) -> bool:
-        began_late = self._started >= self.deadline
-        return began_late and self._first_round and not self._unanswered and now < self._started + _LATE_ROUND
+        return self._first_round and not self._unanswered and now < self._started + _LATE_ROUND
 
     def next_delay(self, now: float) -> float:
         """End a round: return the seconds to sleep before the next one.

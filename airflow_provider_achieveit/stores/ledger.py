@@ -8,14 +8,14 @@ was set to ``applied`` is not sent again, what was set to ``planned`` is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import and_, delete, event, exists, select
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from tenacity import (
     Retrying,
@@ -112,6 +112,8 @@ class Ledger:
         # What get() told last: the caller's decision to send rests on it, and so does the claim.
         self._seen: dict[str, Any] = {}
         self._claimed: dict[str, int] = {}
+        self._planned = False
+        self._given_up = False
         event.listen(engine, "do_connect", _limit_waits)
 
     def __enter__(self) -> Ledger:
@@ -139,7 +141,7 @@ class Ledger:
             rows = connection.execute(select(table).where(*mine, still_open, ~exists().where(newer))).fetchall()
             known = self._latest(connection, before)
         copied = {fingerprint: record for fingerprint, record in before.items() if fingerprint not in known}
-        return copied | {row.fingerprint: record_of(row, self._key) for row in rows}
+        return copied | {row.fingerprint: self._record(row) for row in rows}
 
     def get(self, fingerprint: str) -> BatchRecord | None:
         """Return the record of a batch, whichever mapped task of the run wrote it, or None."""
@@ -147,7 +149,7 @@ class Ledger:
             row = self._seen[fingerprint] = self._latest(connection, [fingerprint]).get(fingerprint)
         if row is None:
             return self._earlier.get(fingerprint) if self._earlier is not None else None
-        return record_of(row, self._key)
+        return self._record(row)
 
     def plan(self, batches: Sequence[SubmittedBatch], generation: int) -> None:
         """Write down what is going to be sent now; batches that have a record keep it.
@@ -164,8 +166,11 @@ class Ledger:
         if self._earlier is not None:
             with self._transaction() as connection:
                 known = self._latest(connection, wanted)
-            records = ((fingerprint, self._earlier.get(fingerprint)) for fingerprint in wanted.keys() - known.keys())
-            before = {f: record for f, record in records if record and record.state is not BatchState.PLANNED}
+            if unknown := wanted.keys() - known.keys():
+                # Only it can tell what had been replaced before the ledger was switched on; it plans that again.
+                self._earlier.plan(batches, generation)
+                records = ((fingerprint, self._earlier.get(fingerprint)) for fingerprint in unknown)
+                before = {f: record for f, record in records if record and record.state is not BatchState.PLANNED}
 
         def once() -> None:
             with self._transaction() as connection:
@@ -178,6 +183,7 @@ class Ledger:
             wait=wait_random(0, 0.2),
             reraise=True,
         )(once)
+        self._planned = True
 
     def claim(self, fingerprint: str, record: BatchRecord) -> None:
         """Write down that a batch is about to be sent, on the ground of what :meth:`get` told last.
@@ -185,6 +191,8 @@ class Ledger:
         :raises ClaimLost: another process has begun to send it; nothing was written.
         """
         seen = self._seen.pop(fingerprint) if fingerprint in self._seen else self._looked(fingerprint)
+        if seen is None and self._planned:
+            raise ClaimLost(f"A later try has planned other content than batch {record.filename or fingerprint}")
         for _ in range(_LOOKS):
             error: DBAPIError | None = None
             try:
@@ -216,16 +224,27 @@ class Ledger:
                 claimed = self._claimed.get(fingerprint)
                 note(connection, self._table, self._key, fingerprint, record, claimed=claimed)
 
-        Retrying(
+        repeating = Retrying(
             retry=retry_if_exception(may_pass),
-            stop=stop_after_delay(_OUTAGE_SECONDS),
+            # One outage is waited for once, not for every batch again.
+            stop=stop_after_attempt(1) if self._given_up else stop_after_delay(_OUTAGE_SECONDS),
             wait=wait_random_exponential(multiplier=0.5, max=10),
             before_sleep=lambda _: self._engine.dispose(),
             reraise=True,
-        )(once)
+        )
+        try:
+            repeating(once)
+        except SQLAlchemyError as error:
+            self._given_up = may_pass(error)
+            raise
 
     def place(self, fingerprint: str) -> str:
-        """Say where a person finds the record."""
+        """Say where a person finds the record: an id, as the same content may have been sent by other runs too."""
+        with suppress(SQLAlchemyError), self._transaction() as connection:
+            if row := self._latest(connection, [fingerprint]).get(fingerprint):
+                return f"the ledger, table {self._table.fullname}, id {row.id}"
+            if self._earlier is not None and self._earlier.get(fingerprint):
+                return self._earlier.place(fingerprint)
         return f"the ledger, table {self._table.fullname}, fingerprint {fingerprint}"
 
     def write_rejects(self, rejects: Iterable[Reject]) -> None:
@@ -259,6 +278,9 @@ class Ledger:
             self._tables_made = True
         with self._engine.begin() as connection:
             yield connection
+
+    def _record(self, row: Any) -> BatchRecord:
+        return record_of(row, self._key, claimed=self._claimed.get(row.fingerprint))
 
     def _latest(self, connection: Connection, fingerprints: Iterable[str]) -> dict[str, Any]:
         return latest_rows(connection, self._table, self._key, fingerprints)

@@ -18,7 +18,13 @@ from airflow_provider_achieveit.stores.ledger_rows import (
     new_row,
     state_of,
 )
-from airflow_provider_achieveit.stores.records import MAY_BE_APPLIED, BatchRecord, BatchState, SubmittedBatch
+from airflow_provider_achieveit.stores.records import (
+    MAY_BE_APPLIED,
+    REPLACEABLE,
+    BatchRecord,
+    BatchState,
+    SubmittedBatch,
+)
 
 
 def write_plan(
@@ -100,7 +106,7 @@ def _superseded(
     Content that a sibling planned last may only have moved to another index: it is taken as it is.
     """
     mine = planned_by == key.map_index
-    return state is BatchState.APPLIED and mine and last_sent is not None and last_sent > planned_at
+    return state in REPLACEABLE and mine and last_sent is not None and last_sent > planned_at
 
 
 def _forget_others(connection: Connection, table: Table, key: TaskKey, wanted: Mapping[str, Any]) -> None:

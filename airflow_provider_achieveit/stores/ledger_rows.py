@@ -114,17 +114,25 @@ def state_of(row: Any) -> BatchState:
         ) from None
 
 
-def record_of(row: Any, key: TaskKey) -> BatchRecord:
-    """Return what a row says of its batch, as the task of ``key`` sees it."""
+def record_of(row: Any, key: TaskKey, claimed: int | None = None) -> BatchRecord:
+    """Return what a row says of its batch, as the task of ``key`` sees it.
+
+    :param row: the row.
+    :param key: whose process it is.
+    :param claimed: id of the row that this very process has claimed.
+    """
+    state = state_of(row)
+    # What this try is sending, and this process is not, a twin of it is: Airflow may deliver a task twice.
+    twin = state is BatchState.SENDING and row.try_number == key.try_number and row.id != claimed
     return BatchRecord(
-        state=state_of(row),
+        state=state,
         job_id=row.job_id or None,
         generation=row.max_tries,
         at=(row.sent_at or row.planned_at).timestamp(),
         filename=row.filename,
         rows=row.row_count,
         reason=row.reason or "",
-        elsewhere=row.map_index != key.map_index,
+        elsewhere=twin or row.map_index != key.map_index,
     )
 
 

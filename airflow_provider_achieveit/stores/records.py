@@ -27,8 +27,10 @@ class BatchState(StrEnum):
     """Nobody can tell what became of it, and nobody will ask any more."""
 
 
-MAY_BE_APPLIED = frozenset({BatchState.SENDING, BatchState.QUEUED, BatchState.APPLIED, BatchState.UNKNOWN})
-"""A batch in one of these states may have changed the plan."""
+MAY_BE_APPLIED = frozenset(BatchState) - {BatchState.PLANNED, BatchState.REFUSED}
+"""A batch in one of these states may have changed the plan, or a part of it."""
+REPLACEABLE = frozenset({BatchState.APPLIED, BatchState.UNKNOWN})
+"""A batch in one of these states is sent again when its content comes back after other content took its place."""
 OPEN_STATES = frozenset({BatchState.SENDING, BatchState.QUEUED})
 """A batch in one of these states was sent, or nearly, and its end is not written down."""
 
@@ -76,7 +78,7 @@ class BatchRecord:
     :param filename: the name it was sent under.
     :param rows: how many updates it holds.
     :param reason: what AchieveIt said, or why nobody knows more.
-    :param elsewhere: another mapped task of the same run wrote it.
+    :param elsewhere: another process wrote it: a mapped task of the same run, or a twin of this very try.
     """
 
     state: BatchState
@@ -102,8 +104,8 @@ class SubmissionStore(Protocol):
     def plan(self, batches: Sequence[SubmittedBatch], generation: int) -> None:
         """Write down what is to be sent now.
 
-        A batch that has a record keeps it, with one exception: one that was applied, and other content has been sent
-        in its place since, is planned again.
+        A batch that has a record keeps it, with one exception: one in a state of :data:`REPLACEABLE`, when other
+        content has been sent in its place since, is planned again.
         """
 
     def get(self, fingerprint: str) -> BatchRecord | None:

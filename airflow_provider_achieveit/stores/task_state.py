@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.stores.records import (
     MAY_BE_APPLIED,
     OPEN_STATES,
+    REPLACEABLE,
     BatchRecord,
     BatchState,
     SubmittedBatch,
@@ -38,6 +40,7 @@ class TaskStateStore:
         self._prefix = f"achieveit_{kind.value}_"
         self._conn_id = achieveit_conn_id
         self._known: dict[str, BatchRecord | None] = {}
+        self._keys: dict[str, str] = {}
         self._sent_under: dict[str, int] = {}
         self._number = 0
 
@@ -51,7 +54,7 @@ class TaskStateStore:
         plans = self._plans()
         for batch in batches:
             record = self.get(batch.sha256)
-            if record and record.state is BatchState.APPLIED and self._is_replaced(batch.sha256, plans):
+            if record and record.state in REPLACEABLE and self._is_replaced(batch.sha256, plans):
                 self.put(batch.sha256, BatchRecord(BatchState.PLANNED, generation=generation))
         self._number = max(plans.values(), default=0) + 1
         # One write for all; and after the others, so that killed in between the next try finds them replaced again.
@@ -62,15 +65,27 @@ class TaskStateStore:
     def get(self, fingerprint: str) -> BatchRecord | None:
         """Return the record of a batch, or None."""
         if fingerprint not in self._known:
-            kept = self._store.get(f"{self._prefix}{fingerprint}", None)
-            ours = isinstance(kept, dict) and kept.get("conn_id", self._conn_id) == self._conn_id
+            kept = self._store.get(self._key(fingerprint), None)
+            if isinstance(kept, dict) and kept.get("conn_id", self._conn_id) != self._conn_id:
+                # The same content went through another connection: that record stays, ours has a key beside it.
+                self._keys[fingerprint] = f"{self._prefix}{fingerprint}@{self._conn_id}"
+                kept = self._store.get(self._key(fingerprint), None)
+            ours = isinstance(kept, dict)
             self._known[fingerprint] = _record(kept) if ours else None
-            self._sent_under[fingerprint] = kept.get("plan", 0) if ours else 0
+            # Written by hand, or by an earlier release: as if sent under the last plan that had it.
+            under = kept.get("plan") if ours else 0
+            self._sent_under[fingerprint] = self._plans().get(fingerprint, 0) if under is None else under
         return self._known[fingerprint]
 
     def claim(self, fingerprint: str, record: BatchRecord) -> None:
         """Write down that a batch is about to be sent; Airflow runs one try of a task at a time."""
-        self._write(fingerprint, record, self._number)
+        try:
+            self._write(fingerprint, record, self._number)
+        except Exception:
+            # It may be written and only the answer be lost. Nothing was sent, so no later try needs to ask anybody.
+            with suppress(Exception):
+                self._write(fingerprint, replace(record, state=BatchState.PLANNED), self._number)
+            raise
 
     def put(self, fingerprint: str, record: BatchRecord) -> None:
         """Write the record of a batch."""
@@ -80,16 +95,19 @@ class TaskStateStore:
     def _write(self, fingerprint: str, record: BatchRecord, plan: int) -> None:
         kept = asdict(record) | {"state": record.state.value, "conn_id": self._conn_id, "plan": plan}
         del kept["elsewhere"]
-        self._store.set(f"{self._prefix}{fingerprint}", kept)
+        self._store.set(self._key(fingerprint), kept)
         self._known[fingerprint] = record
         self._sent_under[fingerprint] = plan
 
     def place(self, fingerprint: str) -> str:
         """Say where a person finds the record."""
-        return f"the task's state store in Airflow, key {self._prefix}{fingerprint}"
+        return f"the task's state store in Airflow, key {self._key(fingerprint)}"
 
     def write_rejects(self, rejects: Iterable[Reject]) -> None:
         """Keep none: the store is for small values. The log and ``rejects_path`` tell them."""
+
+    def _key(self, fingerprint: str) -> str:
+        return self._keys.get(fingerprint, f"{self._prefix}{fingerprint}")
 
     def _plans(self) -> dict[str, int]:
         kept = self._store.get(f"{self._prefix}plans", None)

@@ -83,6 +83,14 @@ def test_a_wait_that_begins_too_late_still_looks_at_every_job_once() -> None:
     assert [end(wait, job) for job in "abc"] == [JobEnd.APPLIED, JobEnd.APPLIED, JobEnd.TIMEOUT]
 
 
+def test_a_wait_that_begins_just_before_its_deadline_looks_at_every_job_once() -> None:
+    wait = JobWait("abc", poll_interval=10, deadline=100.1, now=100)
+    for now, job in zip((100, 101, 102), "abc", strict=True):
+        assert wait.patience(now) == 1
+        say(wait, JobState.APPLIED, job=job, now=now)
+    assert [end(wait, job) for job in "abc"] == [JobEnd.APPLIED] * 3
+
+
 @pytest.mark.parametrize("now", [101, 160])
 def test_a_wait_that_begins_too_late_does_not_go_on_for_ever(now: float) -> None:
     wait = JobWait("abc", poll_interval=10, deadline=50, now=100)

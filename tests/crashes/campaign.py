@@ -96,12 +96,9 @@ class Campaign:
         :param state: ``applied`` or ``planned``.
         """
         if setting.ledger_table:
-            [(table, fingerprint)] = re.findall(r"the ledger, table (\w+), fingerprint (\w+)", message)
+            [(table, number)] = re.findall(r"the ledger, table (\w+), id (\d+)", message)
             with closing(connect_or_skip()) as connection, connection, connection.cursor() as cursor:
-                cursor.execute(
-                    f"update {table} set state = %s where run_id = %s and fingerprint = %s",
-                    (state, run_id, fingerprint),
-                )
+                cursor.execute(f"update {table} set state = %s where id = %s", (state, number))
                 assert cursor.rowcount == 1
             return
         [key] = re.findall(r"task's state store in Airflow, key (\w+)", message)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +71,7 @@ def state(ledger: Ledger, fingerprint: str) -> BatchState | None:
 
 
 def test_a_batch_goes_its_way_and_every_process_sees_how_far(database: Database) -> None:
-    with ledger_of(database) as ledger, ledger_of(database) as other:
+    with ledger_of(database) as ledger, ledger_of(database, try_number=2) as other:
         assert (other.get("a"), other.open_batches()) == (None, {})
         ledger.plan(batches("a", "b"), generation=3)
         planned = other.get("a")
@@ -83,7 +86,9 @@ def test_a_batch_goes_its_way_and_every_process_sees_how_far(database: Database)
         assert other.open_batches() == {}
 
         ledger.claim("a", sending(3))
-        assert other.get("a") == sending(3)
+        assert ledger.get("a") == other.get("a") == sending(3)
+        with ledger_of(database) as twin:
+            assert twin.get("a") == replace(sending(3), elsewhere=True), "the same try, delivered twice"
         assert other.open_batches() == {"a": sending(3)}
 
         queued = BatchRecord(BatchState.QUEUED, "job-1", 3, SENT_AT, "sent.csv", 7)
@@ -589,3 +594,54 @@ def test_any_text_is_taken(database: Database) -> None:
     assert record.reason.endswith("x…")
     assert len(record.reason) == 4000
     assert database.rows()[0]["run_id"] == run_id
+
+
+def test_a_process_whose_plan_was_replaced_does_not_send_it(database: Database) -> None:
+    """An earlier try still lives while the next one has planned other content: the older values must not go last."""
+    with ledger_of(database) as zombie, ledger_of(database, try_number=2) as retry:
+        zombie.plan(batches("a1", "a2"), generation=0)
+        retry.plan(batches("b1"), generation=0)
+        assert zombie.get("a2") is None
+        with pytest.raises(ClaimLost):
+            zombie.claim("a2", sending())
+
+
+def test_what_failed_may_have_been_applied_in_part_and_what_was_refused_was_not(database: Database) -> None:
+    for end, sent in ((BatchState.REFUSED, []), (BatchState.FAILED, ["a"])):
+        run_task(database, "a", run_id=end.value)
+        with ledger_of(database, run_id=end.value) as ledger:
+            ledger.plan(batches("b"), generation=0)
+            ledger.get("b")
+            send(ledger, "b", end)
+        assert run_task(database, "a", run_id=end.value) == sent
+
+
+def test_the_place_of_a_batch_is_one_row(database: Database) -> None:
+    for run_id in ("one", "two"):
+        with ledger_of(database, run_id=run_id) as ledger:
+            ledger.claim("a", sending())
+            [row] = [row for row in database.rows() if row["run_id"] == run_id]
+            assert ledger.place("a").endswith(f", id {row['id']}")
+
+
+def test_an_outage_is_waited_for_once_not_for_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_achieveit.stores import ledger as module
+
+    monkeypatch.setattr(module, "_OUTAGE_SECONDS", 0.2)
+    home = tmp_path / "away"
+    home.mkdir()
+    url = f"sqlite:///{home / 'ledger.db'}"
+    key = TaskKey("dag", "task", "run", -1, 1, UpdateKind.PROGRESS, "achieveit_default")
+    tries: list[str] = []
+    with Ledger(sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool), key=key) as ledger:
+        ledger.plan(batches("a", "b", "c"), generation=0)
+        shutil.rmtree(home)
+        real = ledger._transaction
+        monkeypatch.setattr(ledger, "_transaction", lambda: (tries.append("try"), real())[1])
+        counts = []
+        for fingerprint in "abc":
+            with pytest.raises(sqlalchemy.exc.OperationalError):
+                ledger.put(fingerprint, BatchRecord(BatchState.APPLIED, "j"))
+            counts.append(len(tries))
+    assert counts[0] > 1
+    assert (counts[1] - counts[0], counts[2] - counts[1]) == (1, 1)

@@ -64,7 +64,11 @@ def test_a_record_comes_back_as_it_was(values: KeptValues) -> None:
 def test_kinds_and_connections_do_not_share_records(values: KeptValues) -> None:
     opened(values).put("f", BatchRecord(BatchState.APPLIED))
     assert opened(values, UpdateKind.METRIC).get("f") is None
-    assert opened(values, conn_id="achieveit_production").get("f") is None
+    other = opened(values, conn_id="achieveit_production")
+    assert other.get("f") is None
+    other.put("f", BatchRecord(BatchState.REFUSED))
+    assert opened(values).get("f") == BatchRecord(BatchState.APPLIED)
+    assert opened(values, conn_id="achieveit_production").get("f") == BatchRecord(BatchState.REFUSED)
 
 
 def test_a_record_of_the_first_release_is_understood(values: KeptValues) -> None:
@@ -102,11 +106,43 @@ def test_content_that_comes_back_is_sent_again(values: KeptValues) -> None:
     assert run(values, A1, B2, A3) == ["b2.csv"]
 
 
-@pytest.mark.parametrize("end", [BatchState.REFUSED, BatchState.FAILED, BatchState.PLANNED])
+@pytest.mark.parametrize("end", [BatchState.REFUSED, BatchState.PLANNED])
 def test_content_that_never_got_there_replaces_nothing(values: KeptValues, end: BatchState) -> None:
     run(values, A1, A2)
     run(values, A1, B2, end=end)
     assert run(values, A1, A2) == []
+
+
+def test_what_a_person_wrote_replaces_what_was_before(values: KeptValues) -> None:
+    run(values, A2)
+    run(values, B2, end=BatchState.SENDING)
+    values.set(f"achieveit_progress_{B2.sha256}", {"state": "applied"})
+    assert run(values, B2) == []
+    assert run(values, A2) == ["a2.csv"], "AchieveIt shows what the person found there"
+
+
+def test_what_was_given_up_and_replaced_is_sent_without_asking(values: KeptValues) -> None:
+    run(values, A2, end=BatchState.UNKNOWN)
+    run(values, B2)
+    assert run(values, A2) == ["a2.csv"]
+
+
+def test_a_claim_whose_answer_was_lost_is_taken_back(values: KeptValues) -> None:
+    """Airflow has written it and did not say so: nothing is sent, so the next try needs to ask nobody."""
+    store = opened(values)
+    store.plan([A1], 0)
+    real, failed = values.set, []
+
+    def lost(key: str, value: Any) -> None:
+        real(key, value)
+        if not failed:
+            failed.append(key)
+            raise RuntimeError("no answer")
+
+    values.set = lost  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        store.claim(A1.sha256, BatchRecord(BatchState.SENDING))
+    assert opened(values).get(A1.sha256) == BatchRecord(BatchState.PLANNED)
 
 
 def test_content_that_comes_back_is_sent_even_if_killed_after_the_plan(values: KeptValues) -> None:
