@@ -425,7 +425,7 @@ class TestClear:
         bench.clear()
         assert bench.push(rows(2), wait_timeout=0.3) == "failed"
         assert isinstance(bench.error, AchieveItJobTimeoutError)
-        assert "Nothing of the present content was sent" in str(bench.error)
+        assert "Nothing was sent by this one" in str(bench.error)
         assert bench.posts == 1
 
     @pytest.mark.parametrize("on_unsure", ["fail", "resubmit"])

@@ -25,7 +25,9 @@ _FAILURES_TOLD = 20
 _JITTER = 0.1
 _SHORTEST_DELAY = 0.05
 _SHORTEST_LOOK = 1.0
+_LATE = 0.25
 _LATE_ROUND = 60.0
+"""Seconds: a wait with less than the first left when it begins may look at all its jobs once, for the second."""
 
 
 class JobEnd(StrEnum):
@@ -211,7 +213,8 @@ class JobWait:
         return max(left, _SHORTEST_LOOK)
 
     def _goes_on_late(self, now: float) -> bool:
-        return self._first_round and not self._unanswered and now < self._started + _LATE_ROUND
+        began_late = self._started > self.deadline - _LATE
+        return began_late and self._first_round and not self._unanswered and now < self._started + _LATE_ROUND
 
     def next_delay(self, now: float) -> float:
         """End a round: return the seconds to sleep before the next one.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import select
 import signal
 from collections import Counter
@@ -42,7 +43,6 @@ class Points:
         self._trace, self._kill_at = trace, kill_at
         self._count = 0
         self._seen: Counter[str] = Counter()
-        self._batches: dict[str, int] = {}
         self.doing = ""
         self.posting = False
         self.written = False
@@ -63,10 +63,6 @@ class Points:
     def reach_after(self, what: str, *detail: str) -> None:
         """Be at the point after a change, named by what the process is doing."""
         self.reach(" ".join(filter(None, [what, *detail, self.doing])))
-
-    def batch(self, fingerprint: str) -> int:
-        """Return the number of a batch: they are met in their order."""
-        return self._batches.setdefault(fingerprint, len(self._batches) + 1)
 
 
 # --- What outlives the process ----------------------------------------------------------------------------------------
@@ -138,7 +134,10 @@ def _doing(what: str) -> Function:
 
 
 def _write(points: Points, original: Function, store: Any, fingerprint: str, record: Any) -> Any:
-    doing = _doing(f"{record.state.value} {points.batch(fingerprint)}")
+    # Its filename tells the number; a retry does not write again what it finds as it should be.
+    number = re.search(r"\.b(\d+)\.", record.filename)
+    assert number, record
+    doing = _doing(f"{record.state.value} {int(number[1])}")
     return doing(points, original, store, fingerprint, record)
 
 
