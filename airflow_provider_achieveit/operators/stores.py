@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_achieveit.api.contract import UpdateKind
-from airflow_provider_achieveit.exceptions import AchieveItRequestError
+from airflow_provider_achieveit.exceptions import AchieveItRequestError, AchieveItUnavailableError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -36,6 +36,7 @@ def open_store(
     :param ledger_table: its table.
     :param log: the task's logger.
     :raises AchieveItRequestError: the ledger's tables cannot be used as they are.
+    :raises AchieveItUnavailableError: the ledger's database does not answer.
     """
     from airflow_provider_achieveit.stores.records import NoStore
     from airflow_provider_achieveit.stores.task_state import TaskStateStore
@@ -50,6 +51,8 @@ def open_store(
             )
         yield airflows
         return
+
+    from sqlalchemy.exc import SQLAlchemyError
 
     from airflow_provider_achieveit.operators.databases import database_hook
     from airflow_provider_achieveit.stores.ledger import Ledger, LedgerError, TaskKey, ledger_engine
@@ -70,3 +73,11 @@ def open_store(
             yield ledger
     except LedgerError as error:
         raise AchieveItRequestError(f"ledger_conn_id={ledger_conn_id!r}: {error}") from None
+    except SQLAlchemyError as error:
+        # Without SQLAlchemy's statement and parameters, which tell a person nothing.
+        cause = getattr(error, "orig", None) or error
+        raise AchieveItUnavailableError(
+            f"ledger_conn_id={ledger_conn_id!r}: the ledger cannot be used ({type(cause).__name__}: "
+            f"{str(cause).strip()}). No batch is sent that is not written down before",
+            retryable=True,
+        ) from None
