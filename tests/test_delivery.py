@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, BaseHook, task
+from airflow.providers.common.compat.sdk import DAG, BaseHook
 from airflow.sdk import DagRunState
 
 from airflow_provider_achieveit.api.client import AchieveItClient
@@ -28,7 +28,7 @@ from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgress
 from airflow_provider_achieveit.stores.records import BatchState, SubmittedBatch
 from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger
 from tests.going_run import GoingRun, register
-from tests.test_reruns import Bench, Rows, bench, die, rows, slow_jobs, with_ledger, with_task_state  # noqa: F401  (fixtures)
+from tests.test_reruns import Bench, bench, die, mapped, rows, slow_jobs, with_ledger, with_task_state  # noqa: F401  (fixtures)
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
@@ -41,23 +41,6 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def registered(dag: DAG) -> GoingRun:
     register(dag)
     return GoingRun(dag)
-
-
-def mapped(bench: Bench, *sources_: Rows, **options: Any) -> DAG:
-    with DAG(bench.dag_id, schedule=None) as dag:
-
-        @task
-        def sources() -> list[Rows]:
-            return list(sources_)
-
-        AchieveItSubmitProgressUpdatesOperator.partial(
-            task_id="push",
-            deferrable=False,
-            poll_interval=0.05,
-            retry_delay=timedelta(0),
-            **{**bench.ledger, "retries": 0, **options},
-        ).expand(rows=sources())
-    return dag
 
 
 def test_a_lost_answer_and_then_503_is_not_certainly_unqueued(bench: Bench) -> None:

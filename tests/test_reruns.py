@@ -489,51 +489,53 @@ class TestClear:
         assert isinstance(bench.error, AchieveItUnsureSubmissionError)
 
 
+def mapped(bench: Bench, *sources: Rows, **options: Any) -> DAG:
+    """Return a DAG that maps the submit task over these sources."""
+    with DAG(bench.dag_id, schedule=None) as dag:
+
+        @task
+        def upstream() -> list[Rows]:
+            return list(sources)
+
+        AchieveItSubmitProgressUpdatesOperator.partial(
+            task_id="push",
+            deferrable=False,
+            poll_interval=0.05,
+            retry_delay=timedelta(0),
+            **{**bench.ledger, "retries": 0, **options},
+        ).expand(rows=upstream())
+    return dag
+
+
 class TestMapped:
-    def mapped(self, bench: Bench, *values: int, **options: Any) -> DAG:
-        with DAG(bench.dag_id, schedule=None) as dag:
-
-            @task
-            def sources() -> list[Rows]:
-                return [rows(value) for value in values]
-
-            AchieveItSubmitProgressUpdatesOperator.partial(
-                task_id="push",
-                deferrable=False,
-                poll_interval=0.05,
-                retry_delay=timedelta(0),
-                **{**bench.ledger, "retries": 0, **options},
-            ).expand(rows=sources())
-        return dag
-
     def test_m1_another_order_with_a_ledger(self, with_ledger: Bench, slow_jobs: Callable[[float], None]) -> None:
-        dag = self.mapped(with_ledger, 1, 2, 3)
+        dag = mapped(with_ledger, rows(1), rows(2), rows(3))
         run = GoingRun(dag)
         assert run.go_on(dag) == DagRunState.SUCCESS
         run.clear()
-        assert run.go_on(self.mapped(with_ledger, 3, 1, 2)) == DagRunState.SUCCESS
+        assert run.go_on(mapped(with_ledger, rows(3), rows(1), rows(2))) == DagRunState.SUCCESS
         assert with_ledger.posts == 3
         slow_jobs(0.5)
         run.clear()
-        run.go_on(self.mapped(with_ledger, 3, 4, wait_for_completion=False))
+        run.go_on(mapped(with_ledger, rows(3), rows(4), wait_for_completion=False))
         run.clear()
-        assert run.go_on(self.mapped(with_ledger, 4, 3)) == DagRunState.SUCCESS
+        assert run.go_on(mapped(with_ledger, rows(4), rows(3))) == DagRunState.SUCCESS
         assert with_ledger.posts == 4
         assert sorted(with_ledger.applied) == ["1", "2", "3", "4"]
 
     def test_m2_another_order_with_the_task_state_store(self, with_task_state: Bench) -> None:
-        dag = self.mapped(with_task_state, 1, 2, 3)
+        dag = mapped(with_task_state, rows(1), rows(2), rows(3))
         run = GoingRun(dag)
         run.go_on(dag)
         run.clear()
-        assert run.go_on(self.mapped(with_task_state, 2, 1, 3)) == DagRunState.SUCCESS
+        assert run.go_on(mapped(with_task_state, rows(2), rows(1), rows(3))) == DagRunState.SUCCESS
         assert with_task_state.applied == ["1", "2", "3", "2", "1"], "never lost, never taken for another's"
 
     def test_m3_the_same_rows_twice_at_once(self, with_ledger: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """While index 0 sends, index 1 finds the claim; its retry finds the job."""
         real = AchieveItClient.submit
         errors: list[BaseException | None] = []
-        dag = self.mapped(with_ledger, 1, 1, retries=2)
+        dag = mapped(with_ledger, rows(1), rows(1), retries=2)
         run = GoingRun(dag)
 
         def meanwhile(client: AchieveItClient, *args: Any) -> str:

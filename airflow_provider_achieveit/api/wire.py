@@ -96,14 +96,8 @@ class _Connection(HTTPConnection):
         return super().getresponse()
 
 
-class _TlsConnection(HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        Limit.holds_for(self)
-
-    def getresponse(self) -> Any:
-        Limit.holds_for(self)
-        return super().getresponse()
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same: what it calls of its parent is that of HTTPSConnection."""
 
 
 class _Pool(HTTPConnectionPool):

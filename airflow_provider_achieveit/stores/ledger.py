@@ -90,7 +90,7 @@ class Ledger:
     :param engine: an engine nobody has connected with yet; disposed of by :meth:`close`.
     :param table: name of the table, or ``schema.table``; ``<table>_rejects`` takes the rejected rows.
     :param key: whose batches they are.
-    :param earlier: the store of tries from before the ledger was switched on; only read.
+    :param earlier: the store of tries from before the ledger was switched on; asked where the ledger knows nothing.
     :raises LedgerError: the table's name is none. All methods raise it where the tables cannot be used.
     """
 

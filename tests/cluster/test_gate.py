@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster.gate import Gate
+from tests.sockets import misbehaving
 
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     """A gate before a server that gives back what it gets."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with misbehaving(_echo) as (port, _), Gate(port) as gate:
+        yield gate
 
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    while data := connection.recv(100):
-                        connection.sendall(data)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        with Gate(server.getsockname()[1]) as gate:
-            yield gate
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
+def _echo(connection: socket.socket) -> None:
+    while data := connection.recv(100):
+        connection.sendall(data)
 
 
 def connect(gate: Gate) -> socket.socket:
