@@ -1,16 +1,32 @@
-"""What a load changes, told by comparing staged rows with those in place."""
+"""What a load changes, told by comparing staged rows with those in place.
+
+Every table is compared once; what differs is listed in a temporary table, from which a load is counted, judged and
+done. No statement names a temporary table twice: MySQL cannot.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Text, and_, cast, exists, func, or_, select, union
+from sqlalchemy import BigInteger, String, Table, and_, case, distinct, func, insert, literal, or_, select
 from sqlalchemy.engine import Connection
 
-from airflow_provider_achieveit.warehouse.model import EXTRACTED_AT, ColumnType
-from airflow_provider_achieveit.warehouse.target import TablePair
+from airflow_provider_achieveit.warehouse.differs import differs
+from airflow_provider_achieveit.warehouse.model import DELETED_AT, EXTRACTED_AT
+from airflow_provider_achieveit.warehouse.target import PlanTables, TablePair
+
+
+class Change(StrEnum):
+    """What becomes of a row."""
+
+    NEW = "new"
+    BACK = "back"
+    """Its item was marked as gone."""
+    DIFFERENT = "different"
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,61 +45,108 @@ class Changes:
     deleted: int
 
 
-def changes(connection: Connection, pairs: Sequence[TablePair], plan_id: str) -> Changes:
-    """Compare the staged rows of a plan with those in place.
+def compare(connection: Connection, tables: PlanTables, there: Callable[[Table], Any]) -> dict[tuple[str, Change], int]:
+    """List the rows that a load changes; return how many there are by table's suffix and change.
 
     :param connection: the connection that staged the rows.
-    :param pairs: all tables of the plan, the items' table first.
-    :param plan_id: the plan.
+    :param tables: the tables.
+    :param there: gives the condition for the rows of a table that the staged ones are compared with.
     """
-
-    def count(query: Any) -> int:
-        return int(connection.execute(query).scalar_one())
-
-    staged, target = pairs[0].staged, pairs[0].target
-    before = count(select(func.count()).select_from(target).where(target.c.plan_id == plan_id))
-    now = count(select(func.count()).select_from(staged))
-    if not before:
-        return Changes(before=0, inserted=now, updated=0, deleted=0)
-    same_item = _same_row(pairs[0], plan_id)
-    kept = count(select(func.count()).select_from(staged.join(target, same_item)))
-    touched = union(*(query for pair in pairs for query in _touched(pair, plan_id))).subquery()
-    updated = count(
-        select(func.count()).select_from(touched.join(staged, staged.c.id == touched.c.item_id).join(target, same_item))
-    )
-    return Changes(before=before, inserted=now - kept, updated=updated, deleted=before - kept)
+    for pair in tables.pairs:
+        for found in (_new_and_different(pair, there(pair.target)), _gone(pair, there(pair.target), tables)):
+            connection.execute(insert(tables.changes).from_select(tables.changes.columns.keys(), found))
+    suffix, change = tables.changes.c.suffix, tables.changes.c.change
+    counts = connection.execute(select(suffix, change, func.count()).group_by(suffix, change))
+    suffixes = {_told(pair): pair.model.suffix for pair in tables.pairs}
+    return {(suffixes[row[0]], Change(row[1])): row[2] for row in counts}
 
 
-def _touched(pair: TablePair, plan_id: str) -> Iterator[Any]:
-    """Yield selects of the ids of items that have new or different rows, and of those that have lost rows."""
-    staged, target = pair.staged, pair.target
-    same_row = _same_row(pair, plan_id)
-    differs = or_(
-        *(
-            _comparable(staged.c[column.name], column.type).is_distinct_from(
-                _comparable(target.c[column.name], column.type)
-            )
-            for column in pair.model.columns
-            if not column.key and column is not EXTRACTED_AT
+def count(
+    connection: Connection, tables: PlanTables, plan_id: str, changed: dict[tuple[str, Change], int], *, before: int
+) -> Changes:
+    """Count in items what :func:`compare` found.
+
+    :param connection: the connection that staged the rows.
+    :param tables: the tables.
+    :param plan_id: the plan; all staged rows are of it, but it is the first column of the index they are found by.
+    :param changed: what :func:`compare` returned.
+    :param before: items of the plan that were there.
+    """
+    staged, changes = tables.items.staged, tables.changes
+    touched = connection.execute(
+        select(func.count(distinct(changes.c.item_id))).select_from(
+            changes.join(staged, and_(staged.c.plan_id == plan_id, staged.c.id == changes.c.item_id))
         )
+    ).scalar_one()
+    inserted = changed.get(("", Change.NEW), 0) + changed.get(("", Change.BACK), 0)
+    return Changes(before, inserted, touched - inserted, changed.get(("", Change.GONE), 0))
+
+
+def same_row(table: Table, other: Table, pair: TablePair) -> Any:
+    """Join two tables that have the plan's own key columns."""
+    return and_(*(table.c[name] == other.c[name] for name in pair.model.key))
+
+
+def listed(changes: Table, table: Table, pair: TablePair, *kinds: Change) -> Any:
+    """Join the list of changes with a table that has the plan's own key columns."""
+    places = zip(_PLACES, _place(pair, table), strict=True)
+    return and_(
+        changes.c.suffix == _told(pair),
+        changes.c.change.in_(kinds),
+        *(changes.c[name] == value for name, value in places),
     )
-    item_key = pair.model.item_key
-    yield (
-        select(staged.c[item_key].label("item_id"))
-        .select_from(staged.outerjoin(target, same_row))
-        .where(or_(target.c.plan_id.is_(None), differs))
+
+
+_PLACES = ("item_id", "outer_position", "position")
+
+
+def _place(pair: TablePair, table: Table) -> Iterator[Any]:
+    yield table.c[pair.model.item_key]
+    for name in ("checklist_position", "position"):
+        yield table.c[name] if name in pair.model.key else literal(0, BigInteger())
+
+
+def _new_and_different(pair: TablePair, there: Any) -> Any:
+    staged, target = pair.staged, pair.target
+    different = [
+        differs(staged.c[column.name], target.c[column.name])
+        for column in pair.model.columns
+        if not column.key and column is not EXTRACTED_AT
+    ]
+    different += [column.is_not(None) for column in pair.emptied]
+    kinds = [(target.c.plan_id.is_(None), _text(Change.NEW))]
+    if DELETED_AT.name in target.c:
+        marked = target.c[DELETED_AT.name].is_not(None)
+        kinds.append((marked, _text(Change.BACK)))
+        different.append(marked)
+    return (
+        select(_text(_told(pair)), *_place(pair, staged), case(*kinds, else_=_text(Change.DIFFERENT)))
+        .select_from(staged.outerjoin(target, and_(there, same_row(target, staged, pair))))
+        .where(or_(target.c.plan_id.is_(None), *different))
     )
-    yield select(target.c[item_key].label("item_id")).where(
-        target.c.plan_id == plan_id, ~exists(select(1).select_from(staged).where(same_row).correlate(target))
+
+
+def _gone(pair: TablePair, there: Any, tables: PlanTables) -> Any:
+    staged, target = pair.staged, pair.target
+    joined = target.outerjoin(staged, same_row(target, staged, pair))
+    if DELETED_AT.name in target.c:
+        there = and_(there, target.c[DELETED_AT.name].is_(None))
+    elif DELETED_AT.name in tables.items.target.c:
+        # The child rows of an item that is gone stay with it.
+        owners = tables.items.staged
+        joined = joined.join(owners, owners.c.id == target.c[pair.model.item_key])
+    return (
+        select(_text(_told(pair)), *_place(pair, target), _text(Change.GONE))
+        .select_from(joined)
+        .where(there, staged.c.plan_id.is_(None))
     )
 
 
-def _same_row(pair: TablePair, plan_id: str) -> Any:
-    """Join by the whole key, which both sides have an index for; staged rows are all of the one plan."""
-    keys = (pair.target.c[name] == pair.staged.c[name] for name in pair.model.key)
-    return and_(pair.target.c.plan_id == plan_id, *keys)
+def _told(pair: TablePair) -> str:
+    # An empty text is NULL to Oracle.
+    return pair.model.suffix or "items"
 
 
-def _comparable(column: Any, kind: ColumnType) -> Any:
-    """PostgreSQL's JSON type has no equality; its text does, and the same content is always the same text."""
-    return cast(column, Text) if kind is ColumnType.JSON else column
+def _text(value: str) -> Any:
+    # With a length it is no LOB anywhere.
+    return literal(str(value), String(20))

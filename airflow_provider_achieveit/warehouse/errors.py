@@ -8,7 +8,7 @@ class WarehouseError(Exception):
 
 
 class TableMismatchError(WarehouseError):
-    """A table or schema of the warehouse cannot take the rows."""
+    """A table or schema of the warehouse cannot take the rows, or is of another mode."""
 
 
 class NewerStateError(WarehouseError):
@@ -16,4 +16,4 @@ class NewerStateError(WarehouseError):
 
 
 class TooManyDeletesError(WarehouseError):
-    """More rows would vanish than ``max_delete_ratio`` allows."""
+    """More items are gone than ``max_delete_ratio`` allows."""

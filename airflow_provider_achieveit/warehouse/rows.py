@@ -1,9 +1,14 @@
-"""Plan items to rows of typed values. Pure."""
+"""Plan items to rows of typed values, a page at a time. Pure.
+
+A page is turned column by column: most columns take all its values as they came, which is told in a few passes of C
+speed, and only the others are looked at value by value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from airflow_provider_achieveit.api.contract import CHECKLIST_ITEMS
@@ -15,11 +20,17 @@ from airflow_provider_achieveit.warehouse.model import (
     Table,
     plan_tables,
 )
-from airflow_provider_achieveit.warehouse.values import InexactError, converter, to_json
+from airflow_provider_achieveit.warehouse.values import Convert, InexactError, Limits, converter, taker, to_json
 
 Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
 """Rows by the suffix of their table, each in the order of the table's columns."""
+Objects = Sequence[Mapping[str, Any]]
+Extras = dict[int, dict[str, Any]]
+"""What belongs into ``extra``, by the place of its object among all."""
+
+_LISTS_OF: Mapping[str, Mapping[str, str]] = {"": LISTS, LISTS["checklists"]: {CHECKLIST_ITEMS: CHECKLIST_ITEMS_SUFFIX}}
+"""The lists in the objects of a table, by its suffix; and the suffixes of their own tables by their API names."""
 
 
 class RowMaker:
@@ -32,94 +43,112 @@ class RowMaker:
     :param extracted_at: when the state was read.
     :param nested: what becomes of the lists in an item.
     :param unescape_html: turn HTML entities in plain-text fields back into characters.
-    :param null_bytes: the database can store U+0000 in text.
+    :param limits: what the columns of the database can hold.
     """
 
     def __init__(
-        self, plan_id: str, extracted_at: datetime, *, nested: Nested, unescape_html: bool, null_bytes: bool
+        self, plan_id: str, extracted_at: datetime, *, nested: Nested, unescape_html: bool, limits: Limits
     ) -> None:
         self.plan_id, self.extracted_at, self.nested = plan_id, extracted_at, nested
-        self.records = {
-            table.suffix: _Record(table, unescape_html=unescape_html, null_bytes=null_bytes)
-            for table in plan_tables(nested)
+        self.readers = {
+            table.suffix: _Reader(table, unescape_html=unescape_html, limits=limits) for table in plan_tables(nested)
         }
 
-    def rows(self, items: Iterable[Mapping[str, Any]]) -> Rows:
+    def rows(self, items: Objects) -> Rows:
         """Return the rows of items, by table."""
-        rows: Rows = {suffix: [] for suffix in self.records}
-        for item in items:
-            self._add_item(rows, item)
+        rows: Rows = {suffix: [] for suffix in self.readers}
+        self._add(rows, "", items, [()] * len(items))
         return rows
 
-    def _add_item(self, rows: Rows, item: Mapping[str, Any]) -> None:
-        values, extra = self.records[""].read(item)
-        item_id = values[self.records[""].id_at]
-        if item.get("planId") not in (self.plan_id, None):
-            extra["planId"] = item["planId"]
-        if self.nested is not Nested.JSON:
-            for name, suffix in LISTS.items():
-                entries = extra.pop(name, None)
-                wanted = self.nested is Nested.TABLES and entries not in (None, [])
-                if wanted and not self._add_list(rows, suffix, item_id, entries):
-                    extra[name] = entries
-        rows[""].append((self.plan_id, *values, _json(extra), self.extracted_at))
+    def _add(self, rows: Rows, suffix: str, objects: Objects, places: Sequence[Row]) -> None:
+        """Add the rows of a table, and those of the lists in its objects.
 
-    def _add_list(self, rows: Rows, suffix: str, item_id: str, entries: Any) -> bool:
-        """Add one row for each entry of a list; False if it is no list of objects."""
-        if not _is_list_of_objects(entries):
-            return False
-        owner = (self.plan_id, item_id)
-        record = self.records[suffix]
-        for position, entry in enumerate(entries):
-            values, extra = record.read(entry)
-            if suffix == LISTS["checklists"]:
-                points = extra.get(CHECKLIST_ITEMS)
-                if points is None or _is_list_of_objects(points):
-                    extra.pop(CHECKLIST_ITEMS, None)
-                    self._add_points(rows, (*owner, values[record.id_at], position), points or [])
-            rows[suffix].append((*owner, position, *values, _json(extra), self.extracted_at))
-        return True
+        :param places: for each object, what tells in which list of which item it is.
+        """
+        if not objects:
+            return
+        reader = self.readers[suffix]
+        columns, extras = reader.read(objects)
+        if not suffix:
+            for at, item in enumerate(objects):
+                if item.get("planId") not in (self.plan_id, None):
+                    extras.setdefault(at, {})["planId"] = item["planId"]
+        if self.nested is Nested.TABLES and suffix in _LISTS_OF:
+            ids = columns[reader.id_at]
+            # A checklist's own place comes between its id and the places of its items.
+            owners = [(*place[:1], key, *place[1:]) for place, key in zip(places, ids, strict=True)]
+            for name, child in _LISTS_OF[suffix].items():
+                self._add_lists(rows, child, name, objects, owners, extras)
+        extra: list[str | None] = [None] * len(objects)
+        for at, fields in extras.items():
+            # Sorted, so that the same content is the same text in every load.
+            extra[at] = to_json(dict(sorted(fields.items())))
+        values = zip(*zip(*places, strict=True), *columns, extra, strict=True)
+        rows[suffix] += [(self.plan_id, *row, self.extracted_at) for row in values]
 
-    def _add_points(self, rows: Rows, place: Row, points: list[Mapping[str, Any]]) -> None:
-        record = self.records[CHECKLIST_ITEMS_SUFFIX]
-        for position, point in enumerate(points):
-            values, extra = record.read(point)
-            rows[CHECKLIST_ITEMS_SUFFIX].append((*place, position, *values, _json(extra), self.extracted_at))
+    def _add_lists(
+        self, rows: Rows, suffix: str, name: str, objects: Objects, owners: Sequence[Row], extras: Extras
+    ) -> None:
+        """Add one row for each entry of one list of every object; what is no list of objects stays whole."""
+        entries: list[Mapping[str, Any]] = []
+        places: list[Row] = []
+        for at, source in enumerate(objects):
+            found = source.get(name)
+            if found is None or found == []:
+                continue
+            if isinstance(found, list) and set(map(type, found)) == {dict}:
+                entries += found
+                places += [(*owners[at], position) for position in range(len(found))]
+            else:
+                extras.setdefault(at, {})[name] = found
+        self._add(rows, suffix, entries, places)
 
 
-class _Record:
+class _Reader:
     """Reads the API's own fields of one kind of object, in the order of its table's columns."""
 
-    def __init__(self, table: Table, *, unescape_html: bool, null_bytes: bool) -> None:
-        self.fields = [
-            (column.source, converter(column, unescape_html=unescape_html, null_bytes=null_bytes))
-            for column in table.columns
-            if column.source and column is not PLAN_ID
+    def __init__(self, table: Table, *, unescape_html: bool, limits: Limits) -> None:
+        columns = [column for column in table.columns if column.source and column is not PLAN_ID]
+        self.names = [str(column.source) for column in columns]
+        self.columns = [
+            (
+                taker(column, unescape_html=unescape_html, limits=limits),
+                converter(column, unescape_html=unescape_html, limits=limits),
+            )
+            for column in columns
         ]
-        names = [source for source, _ in self.fields]
-        self.id_at = names.index("id") if "id" in names else -1
-        self.known = frozenset(names) | ({PLAN_ID.source} if not table.suffix else set())
+        self.id_at = self.names.index("id") if "id" in self.names else -1
+        own = {PLAN_ID.source} if not table.suffix else set()
+        self.known = frozenset(self.names).union(own, _LISTS_OF.get(table.suffix, ()))
 
-    def read(self, source: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Return the values of the columns, and what belongs into ``extra``."""
-        values: list[Any] = []
-        extra = {name: source[name] for name in source.keys() - self.known}
-        for name, convert in self.fields:
-            value = source.get(name)
-            if value is not None:
-                try:
-                    value = convert(value)
-                except InexactError as inexact:
-                    extra[name] = value
-                    value = inexact.value
-            values.append(value)
-        return values, extra
+    def read(self, objects: Objects) -> tuple[list[Sequence[Any]], Extras]:
+        """Return the values column by column, and what belongs into ``extra``."""
+        extras = {
+            at: {name: source[name] for name in source.keys() - self.known}
+            for at, source in enumerate(objects)
+            if not source.keys() <= self.known
+        }
+        columns: list[Sequence[Any]] = []
+        for name, (takes, convert), values in zip(self.names, self.columns, self._values(objects), strict=True):
+            columns.append(values if takes(values) else _converted(name, values, convert, extras))
+        return columns, extras
+
+    def _values(self, objects: Objects) -> zip[Row]:
+        """Return what the objects have, column by column; what is missing is None."""
+        try:
+            return zip(*map(itemgetter(*self.names), objects), strict=True)
+        except KeyError:
+            return zip(*([source.get(name) for name in self.names] for source in objects), strict=True)
 
 
-def _is_list_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
-
-
-def _json(extra: dict[str, Any]) -> str | None:
-    # Sorted, so that the same content is the same text in every load.
-    return to_json(dict(sorted(extra.items()))) if extra else None
+def _converted(name: str, values: Sequence[Any], convert: Convert, extras: Extras) -> list[Any]:
+    converted = []
+    for at, value in enumerate(values):
+        if value is not None:
+            try:
+                value = convert(value)
+            except InexactError as inexact:
+                extras.setdefault(at, {})[name] = value
+                value = inexact.value
+        converted.append(value)
+    return converted

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_achieveit.api import contract
 from airflow_provider_achieveit.warehouse.model import Nested, plan_tables, snake_case
 from airflow_provider_achieveit.warehouse.rows import RowMaker
+from airflow_provider_achieveit.warehouse.values import Limits
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -22,7 +23,7 @@ def make(
     item: dict[str, Any], nested: Nested = Nested.TABLES, *, unescape_html: bool = True, null_bytes: bool = True
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of one item as dicts, ``extra`` read as JSON."""
-    maker = RowMaker("plan", NOW, nested=nested, unescape_html=unescape_html, null_bytes=null_bytes)
+    maker = RowMaker("plan", NOW, nested=nested, unescape_html=unescape_html, limits=Limits(null_bytes=null_bytes))
     rows = maker.rows([item])
     made = {}
     for table in plan_tables(nested):
@@ -115,6 +116,30 @@ def test_values_that_do_not_fit_are_kept_as_they_came(name: str, value: Any, col
 def test_null_bytes_leave_only_the_column_and_only_where_they_must() -> None:
     assert cell("name", "a\x00 &amp; b", null_bytes=False) == ("a & b", "a\x00 &amp; b")
     assert cell("name", "a\x00 &amp; b", null_bytes=True) == ("a\x00 & b", None)
+
+
+def test_halves_of_utf_16_pairs_leave_only_the_column() -> None:
+    text = "cut \ud83d &amp; b"
+    assert cell("name", text) == ("cut \ufffd & b", text)
+    assert cell("description", "\ude00") == ("\ufffd", "\ude00")
+    item = {"id": "i", "own": {"a\ud83d": ["\ude00", 1, Decimal("0.10"), None]}, "tags": [{"name": "x\ud83d"}]}
+    made = make(item)
+    assert made[""][0]["extra"] == {"own": {"a\\ud83d": ["\ude00", 1, Decimal("0.10"), None]}}
+    assert (made["_tags"][0]["name"], made["_tags"][0]["extra"]) == ("x\ufffd", {"name": "x\ud83d"})
+    assert make(item, Nested.JSON)[""][0]["tags"] == '[{"name":"x\\ud83d"}]'
+
+
+def test_a_value_that_does_not_fit_changes_nothing_of_the_others_on_its_page() -> None:
+    """Columns are turned as a whole where they can be; one odd value must not carry over to its neighbours."""
+    odd: dict[str, Any] = {"name": "a &amp; b\x00", "updates": 2**63, "isOrphan": 1, "baseline": "?", "start": "soon"}
+    good = {"name": "n", "updates": 3, "isOrphan": True, "baseline": "1.50", "start": "2026-05-04", "tags": []}
+    items = [good | {"id": "0"}, odd | {"id": "1", "new": 1}, {"id": "2"}, good | {"id": "3", "updates": None}]
+    maker = RowMaker("plan", NOW, nested=Nested.TABLES, unescape_html=True, limits=Limits(null_bytes=False))
+    together = maker.rows(items)
+    for suffix, rows in together.items():
+        assert rows == [row for item in items for row in maker.rows([item])[suffix]]
+    extras = [row[-2] for row in together[""]]
+    assert [json.loads(extra) if extra else None for extra in extras] == [None, odd | {"new": 1}, None, None]
 
 
 def test_html_stays_where_it_is_wanted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from airflow.providers.common.sql.hooks.sql import DbApiHook
 
 from airflow_provider_achieveit.exceptions import AchieveItInconsistentExportError
+from airflow_provider_achieveit.operators import export as export_module
 from airflow_provider_achieveit.operators.export import AchieveItExportPlanOperator
+from airflow_provider_achieveit.simulator.export import escaped
 from airflow_provider_achieveit.simulator.seed_data import generated_plan
 from airflow_provider_achieveit.simulator.server import RunningSimulator, running
 from airflow_provider_achieveit.simulator.world import Plan, World
@@ -30,6 +34,19 @@ DECIMALS = {"baseline", "target", "currentValue", "metricBucketValue"}
 MOMENTS = {"start", "due", "created", "lastUpdated", "doneOn"}
 
 
+class MariadbHook(DbApiHook):
+    """Stands in for Airflow's MySqlHook, whose package needs a MySQL client to be built."""
+
+    conn_name_attr = "mariadb_conn_id"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(mariadb_conn_id="warehouse")
+        self.url = url
+
+    def get_uri(self) -> str:
+        return self.url
+
+
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[RunningSimulator]:
     with running(world=World()) as started:
@@ -40,6 +57,8 @@ def simulator() -> Iterator[RunningSimulator]:
 def connections(simulator: RunningSimulator, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", simulator.connection())
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse.airflow_connection)
+    if warehouse.kind == "mysql" and importlib.util.find_spec("airflow.providers.mysql") is None:
+        monkeypatch.setattr(export_module, "database_hook", lambda _: MariadbHook(warehouse.url))
     simulator.faults.clear()
     # What one test changed must not reach the next.
     simulator.world.plans[PLAN] = generated_plan(3210, seed=7, plan_id=PLAN)
@@ -58,9 +77,9 @@ def expected(value: dict[str, Any]) -> dict[str, Any]:
             continue
         if entry is None or (name in DECIMALS and entry == ""):
             fields[name] = None
-        elif name in DECIMALS:
+        elif name in DECIMALS and entry not in NO_DECIMALS:
             fields[name] = Decimal(str(entry))
-        elif name in MOMENTS:
+        elif name in MOMENTS and entry not in NO_MOMENTS:
             moment = datetime.fromisoformat(entry)
             fields[name] = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
         else:
@@ -69,7 +88,7 @@ def expected(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def stored(row: dict[str, Any], *own: str) -> dict[str, Any]:
-    """Return a row under the API's names, without the columns of our ``own``."""
+    """Return a row under the API's names, without the columns of our ``own``; what is in ``extra`` came so."""
     fields: dict[str, Any] = {}
     for column, entry in row.items():
         name = re.sub("_([a-z])", lambda match: match[1].upper(), column)
@@ -84,8 +103,13 @@ def stored(row: dict[str, Any], *own: str) -> dict[str, Any]:
             fields[name] = bool(entry)
         else:
             fields[name] = entry
-    assert row["extra"] is None
-    return fields
+    extra = json.loads(row["extra"] or "{}", parse_float=Decimal)
+    for name in extra.keys() & DECIMALS:
+        # More digits than the column has.
+        if extra[name] not in NO_DECIMALS:
+            assert fields[name] is None
+            extra[name] = Decimal(extra[name])
+    return fields | extra
 
 
 def plan_in_warehouse(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -191,10 +215,133 @@ def test_a_plan_that_never_stands_still_leaves_the_warehouse_untouched(
 def test_lists_in_json_columns_are_the_servers_lists(simulator: RunningSimulator, warehouse: Warehouse) -> None:
     export(warehouse, nested="json", table="wide", unescape_html=False)
     rows = {row["id"]: row for row in warehouse.read("wide")}
-    assert warehouse.tables() == {"wide"}
+    assert warehouse.tables() == {"wide", "wide_loads"}
     for item in simulator.world.plans[PLAN].items:
         row = rows[item.fields["id"]]
         goals = json.loads(row["advanced_metric_goals"])
         assert goals == item.fields["advancedMetricGoals"]
         points = [point["doneOn"] for entry in item.fields["checklists"] for point in entry["items"]]
         assert [point["doneOn"] for entry in json.loads(row["checklists"]) for point in entry["items"]] == points
+
+
+NO_DECIMALS = ("n/a", "1.2.3", "12 %")
+NO_MOMENTS = ("soon", "2026-02-30", "2026-05-04T10:20:30.1234567+02:00")
+LONG = "Zeile äöü 😀 \\N \\ \t \r\n 'q' \"d\" %s %(x)s :x $1 ? `b` \x01\x1f\u2028 " * 18_000
+AWKWARD: list[dict[str, Any]] = [
+    # Ids that some comparisons take for the same.
+    *(
+        {"id": same}
+        for same in ("same", "SAME", "same ", " same", "säme", "sa\u0308me", "same\t", "\u017fame", "x" * 255)
+    ),
+    {"baseline": "123456789012345678.123456789012345678", "target": "9007199254740993", "currentValue": "-0.10"},
+    {"baseline": "0.000000000000000001", "target": "99999999999999999999", "currentValue": "1e3"},
+    {"baseline": "1E-30", "target": "1" * 60, "currentValue": "0." + "3" * 40},
+    {"baseline": "", "target": "n/a", "currentValue": "1.2.3"},
+    {"baseline": "12 %", "target": "+5", "currentValue": "-.5"},
+    {"description": "x" * 2**20, "lastComment": LONG},
+    {"description": "", "lastComment": " ", "statusName": "NULL", "updateFrequency": "None", "level": "\\N"},
+    {"name": "a\x00b", "description": "\x00", "unknown": "c\x00d", "tags": [{"id": "t", "name": "\x00t"}]},
+    {"name": "R&D <3 \"q\" 'a' &amp; &lt;", "description": "<p>&amp;&nbsp;</p>", "lastComment": "&#39;"},
+    {"updates": 2**53 + 1, "files": 2**63 - 1, "units": -(2**63), "detail": 2**63, "status": "7"},
+    {"hasMetric": None, "isOrphan": "yes", "isPastDue": 1},
+    {"start": "2026-05-04T10:20:30.123456-05:00", "due": "2026-05-04", "created": "2026-05-04T10:20:30.1234567+02:00"},
+    {"start": "0001-01-01T00:00:00Z", "due": "9999-12-31T23:59:59.999999Z", "created": "2026-05-04T10:20:30.5"},
+    {"start": "soon", "due": "2026-02-30", "created": "20260504T102030Z"},
+    {"own": {"list": [1, 1.5, None, "a\x00", {"deep": "😀"}]}, "Odd name!": True, "": "no name", "empty": None},
+    {"planName": "\U0001d4ab 🇩🇪 👩‍👩‍👧 \ufeff \u202e \ufffd", "indentedName": "    indented", "alignsTo": "e\u0301"},
+    {"members": None, "admins": [], "tags": "none", "checklists": [1], "advancedMetricGoals": [{}]},
+    {"tags": [{"id": "t" * 300, "name": "same "}, {"id": "t", "name": "same"}, {"id": "t", "name": "SAME"}]},
+    {"advancedMetricGoals": [{"goalName": "R&D", "metricBucketValue": "1E-30", "sortOrder": 2**70, "odd": 1}]},
+    {
+        "checklists": [
+            {"id": None, "name": "x", "items": [{"doneOn": "soon", "name": "p"}, {"own": 1}]},
+            {"items": "no"},
+        ]
+    },
+]
+"""What is put into items one after the other."""
+
+
+def awkward_plan() -> Plan:
+    plan = generated_plan(len(AWKWARD) + 2, seed=11, plan_id=PLAN)
+    for item, edits in zip(plan.items, AWKWARD, strict=False):
+        item.fields.update(edits)
+    for name in [name for name in plan.items[-1].fields if name not in ("id", "sequenceId", "rowNumber")]:
+        del plan.items[-1].fields[name]
+    return plan
+
+
+def entries(value: Any) -> list[dict[str, Any]]:
+    """Return a list of objects as the tables tell it; anything else is kept whole, in ``extra``."""
+    objects = isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+    return [expected(entry) for entry in value] if objects else []
+
+
+@pytest.mark.usefixtures("connections")
+@pytest.mark.parametrize("nested", ["tables", "json", "drop"])
+def test_awkward_items_arrive_field_by_field(simulator: RunningSimulator, warehouse: Warehouse, nested: str) -> None:
+    plan = simulator.world.plans[PLAN] = awkward_plan()
+    assert export(warehouse, nested=nested)["items"] == len(plan.items)
+    rows = {row["id"]: row for row in warehouse.read("plan_items")}
+    assert len(rows) == len(plan.items)
+    for item in plan.items:
+        row = rows[item.fields["id"]]
+        lists = {name: item.fields.get(name) for name in LISTS}
+        extra = json.loads(row["extra"] or "{}")
+        if nested == "json":
+            for name, value in lists.items():
+                column = row.pop(re.sub("([A-Z])", r"_\1", name).lower())
+                assert (column and json.loads(column)) == escaped(value)
+        found, wanted = stored(row), expected({"planId": PLAN} | item.fields)
+        for name, value in lists.items():
+            kept = nested == "tables" and value and not entries(value)
+            assert extra.get(name) == (value if kept else None)
+            found.pop(name, None), wanted.pop(name, None)
+        assert {name: value for name, value in found.items() if value is not None} == {
+            name: value for name, value in wanted.items() if value is not None
+        }
+    if nested == "tables":
+        assert_lists(warehouse, plan)
+    again = export(warehouse, nested=nested)
+    assert (again["inserted"], again["updated"], again["deleted"]) == (0, 0, 0)
+
+
+def assert_lists(warehouse: Warehouse, plan: Plan) -> None:
+    for name, suffix in LISTS.items():
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in warehouse.read(f"plan_items{suffix}", order="item_id, position"):
+            found.setdefault(row["item_id"], []).append(stored(row, "plan_id", "item_id", "position"))
+        wanted = {item.fields["id"]: entries(item.fields.get(name)) for item in plan.items}
+        assert {key: [told(entry) for entry in value] for key, value in found.items()} == {
+            key: [told(entry) for entry in value] for key, value in wanted.items() if value
+        }
+
+
+def told(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what an entry tells, without what is NULL; the points of a checklist are another table's."""
+    return {name: value for name, value in entry.items() if value is not None and name != "items"}
+
+
+@pytest.mark.usefixtures("connections")
+def test_a_change_that_some_comparisons_do_not_see_is_one(simulator: RunningSimulator, warehouse: Warehouse) -> None:
+    plan = simulator.world.plans[PLAN] = generated_plan(12, seed=11, plan_id=PLAN)
+    edits = [
+        ("name", "case", "Case"),
+        ("name", "blank", "blank "),
+        ("name", "accent", "accént"),
+        ("name", "composed \u00e9", "composed e\u0301"),
+        ("description", "", None),
+        ("description", "x" * 70_000 + "y", "x" * 70_000 + "z"),
+        ("baseline", "1.000000000000000001", "1.000000000000000002"),
+        ("start", "2026-05-04T10:20:30.123456Z", "2026-05-04T10:20:30.123457Z"),
+        ("hasMetric", False, None),
+        ("own", "a", "A"),
+        ("own", 1, True),
+    ]
+    for item, (name, old, _) in zip(plan.items, edits, strict=False):
+        item.fields[name] = old
+    export(warehouse)
+    for item, (name, _, new) in zip(plan.items, edits, strict=False):
+        item.fields[name] = new
+    changed = export(warehouse)
+    assert (changed["inserted"], changed["updated"], changed["deleted"]) == (0, len(edits), 0)

@@ -1,0 +1,1 @@
+"""A plan's items as a file: written beside, moved into place."""
