@@ -54,6 +54,8 @@ def is_null(value: object) -> bool:
 _ID_FORBIDDEN = re.compile(
     f"[{re.escape(EXTERNAL_ID_FORBIDDEN_CHARACTERS)}]|{EXTERNAL_ID_FORBIDDEN_WORD}", re.IGNORECASE
 )
+# Each of these is far quicker than the search for both.
+_ID_FORBIDDEN_CHARACTER = re.compile(f"[{re.escape(EXTERNAL_ID_FORBIDDEN_CHARACTERS)}]")
 
 
 def check_external_id(value: object) -> str:
@@ -65,8 +67,9 @@ def check_external_id(value: object) -> str:
     text = value if type(value) is str else _id_text(value)
     if not text or text.isspace():
         raise InvalidValue("missing: every update needs an external id")
-    if found := _ID_FORBIDDEN.search(text):
-        raise InvalidValue(f"an external id must not contain {_forbidden_name(found.group())}")
+    if _ID_FORBIDDEN_CHARACTER.search(text) or EXTERNAL_ID_FORBIDDEN_WORD in text.lower():
+        found = _ID_FORBIDDEN.search(text)
+        raise InvalidValue(f"an external id must not contain {_forbidden_name(found.group() if found else '')}")
     if not text.isprintable():
         _refuse_characters(text, "an external id", ("Cc", "Zl", "Zp", "Cs"))
     return text

@@ -50,6 +50,9 @@ class Checker:
     :param timezone: IANA name or tzinfo of the zone whose calendar day counts for moments with an offset.
     :param date_is_default: whether ``as_of_date`` is only the run's date, taken because nobody named another; a source
         that has such a column then is an error.
+    :ivar fields: the column and the check of each field, in the order of :class:`~..api.contract.UpdateField`; the
+        check takes a value of the source, gives the value of the record and raises ValueError for a bad one. A field
+        that is not read from the source has no column, and a check that gives the same for whatever it takes.
     :raises ValueError: an argument that cannot be right, told with what to do.
     """
 
@@ -87,7 +90,7 @@ class Checker:
             except InvalidValue as error:
                 raise ValueError(f"as_of_date={as_of_date!r}: {error}") from None
         # A field that is not read from the source is a constant; no row has a column named None.
-        self._fields: list[tuple[str | None, Callable[[Any], Any]]] = [
+        self.fields: list[tuple[str | None, Callable[[Any], Any]]] = [
             (self.columns[field], checks[field])
             if field in self.columns and field not in constants
             else (None, _constant(constants.get(field)))
@@ -119,7 +122,7 @@ class Checker:
         """
         get = row.get
         # Written out: a loop over the five would take twice the time.
-        (id_column, check_id), (status_column, check_status), (value_column, check_value), *rest = self._fields
+        (id_column, check_id), (status_column, check_status), (value_column, check_value), *rest = self.fields
         (date_column, check_date), (comment_column, check_comment) = rest
         try:
             return Record(
@@ -134,7 +137,7 @@ class Checker:
 
     def _rejects(self, row_number: int, row: Mapping[Any, Any]) -> list[Reject]:
         rejects = []
-        for column, check in self._fields:
+        for column, check in self.fields:
             value = row.get(column)
             try:
                 check(value)

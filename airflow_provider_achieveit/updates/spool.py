@@ -1,54 +1,39 @@
 """All rows checked before the first batch is handed out, with memory that does not grow with their number.
 
-Checked records and rejects go to a private temporary SQLite database, which finds duplicates too. The file has no name:
-it vanishes with the process, however that ends.
+What may be sent goes to :class:`~.valid_rows.ValidRows`, rejects to a private temporary SQLite database, which sorts
+out duplicates too. All these files have no name: they vanish with the process, however that ends.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from hashlib import sha256
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 from airflow_provider_achieveit.api.contract import BodyFormat, UpdateField, UpdateKind
-from airflow_provider_achieveit.updates.encode import Texts, encode_texts, record_texts
+from airflow_provider_achieveit.api.pace import Pace
+from airflow_provider_achieveit.api.progress import report
+from airflow_provider_achieveit.updates.columnwise import Columns, Columnwise
+from airflow_provider_achieveit.updates.duplicates import OnDuplicate, leaving, sort_out
+from airflow_provider_achieveit.updates.encode import encode_body, encode_lines, written
 from airflow_provider_achieveit.updates.record import Checker, Record
 from airflow_provider_achieveit.updates.rejects import Reject, reject_value
 from airflow_provider_achieveit.updates.sources import MalformedRow, Source
+from airflow_provider_achieveit.updates.valid_rows import ValidRows
 
-OnDuplicate = Literal["fail", "last", "first"]
+log = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 2000
-_TOLD_ROWS = 6
-"""Of the rows that are duplicates of each other, this many are named."""
-
-_FIELDS = ", ".join(UpdateField)
-_KEY = f"{UpdateField.EXTERNAL_ID}, {UpdateField.AS_OF_DATE}"
-_SCHEMA = f"""
+_SCHEMA = """
     PRAGMA journal_mode = OFF;
     PRAGMA synchronous = OFF;
-    CREATE TABLE records ("row" INTEGER PRIMARY KEY, {_FIELDS});
     CREATE TABLE rejects ("row" INTEGER, "column" TEXT, value TEXT, reason TEXT);
 """
-_INSERT_RECORD = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_REJECT = "INSERT INTO rejects VALUES (?, ?, ?, ?)"
-_FIND_TWINS = f"""
-    CREATE TABLE twins AS
-    SELECT "row", {_KEY}, total, first, last,
-           group_concat("row", ', ') FILTER (WHERE place <= {_TOLD_ROWS}) OVER (PARTITION BY {_KEY}) AS told
-    FROM (
-        SELECT "row", {_KEY},
-               row_number() OVER (PARTITION BY {_KEY} ORDER BY "row") AS place,
-               count(*) OVER (PARTITION BY {_KEY}) AS total,
-               min("row") OVER (PARTITION BY {_KEY}) AS first,
-               max("row") OVER (PARTITION BY {_KEY}) AS last
-        FROM records
-        JOIN (SELECT {_KEY} FROM records GROUP BY {_KEY} HAVING count(*) > 1) USING ({_KEY})
-    )
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +72,14 @@ class Prepared:
     def __init__(
         self,
         database: sqlite3.Connection,
+        valid: ValidRows,
         kind: UpdateKind,
         body_format: BodyFormat,
         header: bool,
         batch_size: int,
-        ordered: bool,
     ) -> None:
         self._database = database
-        self._order = '"row"' if ordered else _KEY
+        self._valid = valid
         self._kind = kind
         self._body_format = body_format
         self._header = header
@@ -126,18 +111,14 @@ class Prepared:
         date, which no two of them share: the same rows in another order must give the same batches, or a retry would
         apply them twice.
         """
-        cursor = self._database.execute(f"SELECT * FROM records ORDER BY {self._order}")
-        number = 0
-        while rows := cursor.fetchmany(self._batch_size):
-            number += 1
-            texts: list[Texts] = [row[1:] for row in rows]
-            body = encode_texts(texts, self._kind, self._body_format, self._header)
-            numbers = [row[0] for row in rows]
-            yield Batch(number, body, len(rows), sha256(body).hexdigest(), min(numbers), max(numbers))
+        for number, (lines, rows, first, last) in enumerate(self._valid.batches(self._batch_size), start=1):
+            body = encode_body(lines, rows, self._kind, self._body_format, self._header)
+            yield Batch(number, body, rows, sha256(body).hexdigest(), first, last)
 
     def close(self) -> None:
         """Drop everything; the object is of no use then but for its counts."""
         self._database.close()
+        self._valid.close()
 
     def __enter__(self) -> Self:
         return self
@@ -177,15 +158,16 @@ def prepare(
         raise ValueError(f"the checker checks {checker.kind.value} updates, not {kind.value} updates")
     # An empty name is SQLite's way to ask for a temporary file that is deleted when it is closed.
     database = sqlite3.connect("", isolation_level=None)
+    valid = ValidRows(source.ordered)
+    prepared = Prepared(database, valid, kind, body_format, header, batch_size)
     try:
         if source.columns is not None:
             checker.check_columns(source.columns, source.name)
         database.executescript(_SCHEMA)
-        prepared = Prepared(database, kind, body_format, header, batch_size, source.ordered)
-        _read(source, checker, database, prepared)
-        _settle_duplicates(checker, database, prepared, on_duplicate)
+        _Reading(checker, database, valid, prepared, body_format).read(source)
+        _settle_duplicates(checker, database, valid, prepared, on_duplicate)
     except BaseException:
-        database.close()
+        prepared.close()
         raise
     finally:
         source.close()
@@ -203,57 +185,96 @@ def check_batch_options(batch_size: int, on_duplicate: str) -> None:
         raise ValueError(f"on_duplicate={on_duplicate!r}: it must be one of {', '.join(get_args(OnDuplicate))}")
 
 
-def _read(source: Source, checker: Checker, database: sqlite3.Connection, prepared: Prepared) -> None:
-    records: list[tuple[int | str | None, ...]] = []
-    rejects: list[tuple[int | str, ...]] = []
-    # A source that cannot tell its columns beforehand tells them row by row; dict keeps their order.
-    seen: dict[Any, None] | None = {} if source.columns is None else None
-    number = 0
+class _Reading:
+    """Reads a source to its end: records to the valid rows, what cannot be sent to the rejects."""
 
-    def flush() -> None:
-        database.execute("BEGIN")
-        database.executemany(_INSERT_RECORD, records)
-        database.executemany(_INSERT_REJECT, rejects)
-        database.execute("COMMIT")
-        records.clear()
-        rejects.clear()
+    def __init__(
+        self,
+        checker: Checker,
+        database: sqlite3.Connection,
+        valid: ValidRows,
+        prepared: Prepared,
+        body_format: BodyFormat,
+    ) -> None:
+        self._checker = checker
+        self._database = database
+        self._valid = valid
+        self._prepared = prepared
+        self._body_format = body_format
+        self._pace = Pace()
 
-    for number, row in enumerate(source.rows, start=1):
-        checked: Record | list[Reject]
-        if isinstance(row, MalformedRow):
-            checked = [Reject(number, "", reject_value(row.text), row.reason)]
-        else:
-            checked = checker.check(number, row)
-            if seen is not None and not seen.keys() >= row.keys():
-                seen.update(dict.fromkeys(row))
-        if isinstance(checked, Record):
-            records.append((number, *record_texts(checked)))
-        else:
-            prepared.rows_invalid += 1
-            rejects.extend(map(astuple, checked))
-        if number % _CHUNK_ROWS == 0:
-            flush()
-    flush()
-    prepared.rows_read = number
-    if seen is not None and number:
-        checker.check_columns(tuple(map(str, seen)), source.name)
+    def read(self, source: Source) -> None:
+        if source.lines is not None and (columnwise := Columnwise.of(self._checker, source)):
+            source.lines.pour(lambda lines: self._read_lines(columnwise, lines))
+            return
+        # A source that cannot tell its columns beforehand tells them row by row; dict keeps their order.
+        seen: dict[Any, None] | None = {} if source.columns is None else None
+        self._read_rows(source.rows, seen)
+        if seen is not None and self._prepared.rows_read:
+            self._checker.check_columns(tuple(map(str, seen)), source.name)
+
+    def _read_lines(self, columnwise: Columnwise, lines: str) -> None:
+        for rows, columns, single in columnwise.pieces(lines):
+            if columns is None:
+                self._read_rows(single, None)
+            else:
+                first = self._prepared.rows_read + 1
+                self._prepared.rows_read += rows
+                self._take(columns, range(first, first + rows))
+                self._tell()
+
+    def _read_rows(self, rows: Iterable[Mapping[str, Any] | MalformedRow], seen: dict[Any, None] | None) -> None:
+        records: dict[int, Record] = {}
+        rejects: list[Reject] = []
+        for number, row in enumerate(rows, start=self._prepared.rows_read + 1):
+            self._prepared.rows_read = number
+            checked: Record | list[Reject]
+            if isinstance(row, MalformedRow):
+                checked = [Reject(number, "", reject_value(row.text), row.reason)]
+            else:
+                checked = self._checker.check(number, row)
+                if seen is not None and not seen.keys() >= row.keys():
+                    seen.update(dict.fromkeys(row))
+            if isinstance(checked, Record):
+                records[number] = checked
+            else:
+                self._prepared.rows_invalid += 1
+                rejects += checked
+            if number % _CHUNK_ROWS == 0:
+                self._flush(records, rejects)
+        self._flush(records, rejects)
+
+    def _flush(self, records: dict[int, Record], rejects: list[Reject]) -> None:
+        if records:
+            self._take([list(map(written, column)) for column in zip(*records.values(), strict=True)], list(records))
+            records.clear()
+        if rejects:
+            _insert(self._database, rejects)
+            rejects.clear()
+        report("rows read", self._prepared.rows_read)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._pace.due():
+            log.info(
+                "Read %d rows so far (%.0f s), %d of them cannot be sent",
+                self._prepared.rows_read,
+                self._pace.seconds,
+                self._prepared.rows_invalid,
+            )
+
+    def _take(self, columns: Columns, numbers: Sequence[int]) -> None:
+        ids, _, _, days, _ = columns
+        self._valid.add(ids, days, encode_lines(columns, self._checker.kind, self._body_format), numbers)
 
 
 def _settle_duplicates(
-    checker: Checker, database: sqlite3.Connection, prepared: Prepared, on_duplicate: OnDuplicate
+    checker: Checker, database: sqlite3.Connection, valid: ValidRows, prepared: Prepared, on_duplicate: OnDuplicate
 ) -> None:
-    database.execute(_FIND_TWINS)
-    kept = {"fail": "NULL", "last": "last", "first": "first"}[on_duplicate]
-    leaving = f'SELECT "row", {_KEY}, total, told, {kept} AS kept FROM twins WHERE "row" IS NOT kept ORDER BY "row"'
-    column = checker.columns[UpdateField.EXTERNAL_ID]
-    rejects = (
-        astuple(Reject(row, column, external_id, _duplicate_reason(row, day, total, told, kept)))
-        for row, external_id, day, total, told, kept in database.execute(leaving)
-    )
-    database.execute("BEGIN")
-    count = database.executemany(_INSERT_REJECT, rejects).rowcount
-    database.execute(f'DELETE FROM records WHERE "row" IN (SELECT "row" FROM ({leaving}))')
-    database.execute("COMMIT")
+    rejects = sort_out(database, valid.settle(), on_duplicate, checker.columns[UpdateField.EXTERNAL_ID])
+    count = _insert(database, rejects)
+    if count:
+        valid.drop(leaving(database, valid.ordered))
     if on_duplicate == "fail":
         prepared.rows_invalid += count
         prepared.rows_duplicate = count
@@ -261,13 +282,8 @@ def _settle_duplicates(
         prepared.rows_superseded = count
 
 
-def _duplicate_reason(row: int, day: str, total: int, told: str, kept: int | None) -> str:
-    if kept is not None:
-        return f"superseded by row {kept}, which has the same external id and as-of date {day}"
-    others = [other for other in told.split(", ") if other != str(row)]
-    more = total - 1 - len(others)
-    return (
-        f"the same external id and as-of date {day} as row{'s' if total > 2 else ''} {', '.join(others)}"
-        f"{f' and {more} more' if more else ''}; an item takes one update a day: "
-        "mend the source, or set on_duplicate to 'last' or 'first'"
-    )
+def _insert(database: sqlite3.Connection, rejects: Iterable[Reject]) -> int:
+    database.execute("BEGIN")
+    count = database.executemany(_INSERT_REJECT, map(astuple, rejects)).rowcount
+    database.execute("COMMIT")
+    return count

@@ -203,7 +203,7 @@ def test_csv_with_duplicate_columns_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"", r"a\.csv: no CSV: the file is empty"),
+        ("a.csv", b"\n", r"a\.csv: no CSV: the file is empty"),
         ("a.csv", b"\xef\xbb\xbf\n \n", r"a\.csv: no CSV: the file is empty"),
         ("a.csv", b'a,b\n"1\n",2\n1,"2\n3,4\n', r"a\.csv: no CSV: in the row that begins at line 4: unexpected end"),
         ("a.csv", b'a,b\n1,2\n1,"2"x\n', r"a\.csv: no CSV: in the row that begins at line 3: ',' expected"),
@@ -227,6 +227,16 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, me
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         list(open_file(path).rows)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
+def test_a_file_without_a_byte_has_no_rows(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert open_file(path).columns is None
+    with prepare(open_file(path), Checker(UpdateKind.PROGRESS), kind=UpdateKind.PROGRESS) as prepared:
+        assert (prepared.rows_read, list(prepared.batches())) == (0, [])
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -79,6 +79,16 @@ def test_an_order_that_nobody_promised_makes_no_other_batches() -> None:
     assert [sha for sha, *_ in in_order] == [sha for sha, *_ in shuffled]
 
 
+@pytest.mark.parametrize(("keep", "kept"), [("fail", [6]), ("first", [2, 1, 6]), ("last", [4, 5, 6])])
+def test_duplicates_without_an_order(keep: Any, kept: list[int]) -> None:
+    rows = [update(external_id, "2026-01-05") for external_id in "babab"] + [update("c")]
+    with prepare(
+        Source("x", None, iter(rows), ordered=False), Checker(PROGRESS), kind=PROGRESS, batch_size=1, on_duplicate=keep
+    ) as result:
+        assert [batch.first_row for batch in result.batches()] == kept
+        assert [reject.row for reject in result.rejects()] == sorted({1, 2, 3, 4, 5, 6} - set(kept))
+
+
 def test_an_order_of_the_source_is_kept() -> None:
     with prepared([update("b"), update("a")]) as result:
         (batch,) = result.batches()

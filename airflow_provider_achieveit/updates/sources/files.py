@@ -30,7 +30,8 @@ def open_file(path: Any, file_format: str | None = None) -> Source:
 
     CSV has a header, is UTF-8 (with BOM or without) and gives text; JSON is an array of objects, read whole; JSON lines
     and Parquet are read bit by bit. Numbers with a point are exact Decimals. Blank lines of CSV and JSON lines are no
-    rows. A row of a CSV with more fields than the header, or fewer, is malformed and the others go on.
+    rows. A row of a CSV with more fields than the header, or fewer, is malformed and the others go on. A file without a
+    single byte is one without rows, but for JSON, which that is not.
 
     :param path: the file, as :class:`pathlib.Path` or Airflow's ObjectStoragePath.
     :param file_format: csv, json, jsonl, ndjson or parquet (default: the extension).
@@ -74,7 +75,7 @@ def _csv_stream(path: OpenablePath) -> Iterator[Any]:
             _unreadable(path, f"no CSV: in the row that begins at line {lines_read + 1}: {error}")
         except UnicodeDecodeError as error:
             _unreadable(path, f"no CSV in UTF-8: {error}")
-        if not names:
+        if not names and lines_read:
             _unreadable(path, "no CSV: the file is empty, it lacks even a header")
 
 
