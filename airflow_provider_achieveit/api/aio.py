@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
@@ -19,35 +19,38 @@ import aiohttp
 
 from airflow_provider_achieveit.api import contract
 from airflow_provider_achieveit.api.config import ClientConfig
-from airflow_provider_achieveit.api.contract import JobStatus, UpdateKind
+from airflow_provider_achieveit.api.contract import JobStatus, Page, UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, unreachable, unusable_ca
 from airflow_provider_achieveit.api.http import (
     MAX_REDIRECTS,
     MAX_STATUS_BYTES,
+    SLOWEST_ANSWER,
     ApiResponse,
     is_loopback,
     safe_redirect,
     without_key,
 )
 from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
+from airflow_provider_achieveit.api.rate import RateLimit
 
 log = logging.getLogger(__name__)
 
 _MAX_SOCKETS = 32
+_MAX_PAGE_BYTES = 16 * 1024 * 1024
+"""A triggerer reads pages of a few items only."""
 
 
 class AsyncAchieveItClient:
-    """Asks for job states on one HTTP session; made by :func:`shared_client`.
+    """Asks for job states and small pages on one HTTP session; made by :func:`shared_client`.
 
     :param config: where and how to call.
-    :param session: the session to use.
-    :param tls: the TLS context for https.
+    :param shared: what all clients with this config have in common.
     """
 
-    def __init__(self, config: ClientConfig, session: aiohttp.ClientSession, tls: ssl.SSLContext) -> None:
-        self._config = config
-        self._session = session
-        self._tls = tls
+    def __init__(self, config: ClientConfig, shared: _Shared) -> None:
+        self.config = config
+        self._shared = shared
+        self._session = shared.session
         # By hand, because aiohttp's trust_env would let an entry of .netrc take the place of the key. This machine
         # itself is not asked through a proxy, which would see the key, and be believed.
         parts = urlsplit(config.base_url)
@@ -65,11 +68,34 @@ class AsyncAchieveItClient:
         """
         request = contract.job_status_request(kind, job_id)
         try:
-            async with asyncio.timeout(patience):
-                response = await self._get(self._config.url(request.path))
+            response = await self._get(self.config.url(request.path), patience)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ApiError(unreachable(f"status of job {job_id}", self._config.base_url, error)) from None
+            raise ApiError(unreachable(f"status of job {job_id}", self.config.base_url, error)) from None
         return contract.read_job_status(response, job_id)
+
+    async def plan_page(self, plan_id: str, *, skip: int, take: int, sort_key: str, descending: bool = False) -> Page:
+        """Ask once for a page of a plan's items; no more than 16 MB of it are read.
+
+        :param plan_id: the plan.
+        :param skip: items to leave out at the start.
+        :param take: items wanted.
+        :param sort_key: one of :data:`.contract.SORT_KEYS`.
+        :param descending: turn the order round (default: no).
+        :raises ApiError: not reachable, not allowed, or no readable page.
+        """
+        for legacy in (False, True):
+            request = contract.plan_page_request(
+                plan_id, skip=skip, take=take, sort_key=sort_key, descending=descending, legacy=legacy
+            )
+            try:
+                url = f"{self.config.url(request.path)}?{urlencode(request.params)}"
+                response = await self._get(url, self.config.timeout * SLOWEST_ANSWER, enough=_MAX_PAGE_BYTES)
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                raise ApiError(unreachable(f"export of plan {plan_id}", self.config.base_url, error)) from None
+            # Older tenants have the same answer under another address; an unknown plan is 404 at both.
+            if response.status != 404:
+                break
+        return contract.read_page(response, plan_id)
 
     async def wait_for_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome:
         """Ask about the jobs of a wait, round by round, until it is over."""
@@ -91,33 +117,51 @@ class AsyncAchieveItClient:
                 await asyncio.sleep(wait.next_delay(time.time()))
         return wait.outcome()
 
-    async def _get(self, url: str) -> ApiResponse:
-        headers = {contract.AUTHORIZATION: contract.authorization(self._config.api_key)}
+    async def _get(self, url: str, patience: float | None = None, enough: int = MAX_STATUS_BYTES) -> ApiResponse:
+        until = None if patience is None else asyncio.get_running_loop().time() + patience
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._session.get(
-                url, headers=headers, allow_redirects=False, ssl=self._tls, proxy=self._proxy
-            ) as answer:
-                body = bytearray()
-                async for chunk in answer.content.iter_chunked(64 * 1024):
-                    body += chunk
-                    if len(body) > MAX_STATUS_BYTES:
-                        answer.close()
-                        break
-                key = self._config.api_key
-                names = {name.lower(): without_key(value, key) for name, value in answer.headers.items()}
-                told = without_key(body.decode("utf-8", "replace"), key)
-                response = ApiResponse(answer.status, names, told.encode(), url)
+            turn = self._shared.rate.turn(patience)
+            try:
+                async with asyncio.timeout_at(until), self._shared.queue:
+                    for pause in turn.pauses():
+                        await asyncio.sleep(pause)
+            except TimeoutError:
+                raise turn.too_late() from None
+            try:
+                async with asyncio.timeout_at(until):
+                    response = await self._exchange(url, enough)
+            finally:
+                turn.answered()
             target = safe_redirect(url, response.header("location"))
             if response.status not in (301, 302, 303, 307, 308) or target is None:
                 return response
             url = target
         return response
 
+    async def _exchange(self, url: str, enough: int) -> ApiResponse:
+        key = self.config.api_key
+        headers = {contract.AUTHORIZATION: contract.authorization(key)}
+        async with self._session.get(
+            url, headers=headers, allow_redirects=False, ssl=self._shared.tls, proxy=self._proxy
+        ) as answer:
+            body = bytearray()
+            async for chunk in answer.content.iter_chunked(64 * 1024):
+                body += chunk
+                if len(body) > enough:
+                    answer.close()
+                    break
+            names = {name.lower(): without_key(value, key) for name, value in answer.headers.items()}
+            told = without_key(body.decode("utf-8", "replace"), key)
+            return ApiResponse(answer.status, names, told.encode(), url)
+
 
 @dataclass
 class _Shared:
     session: aiohttp.ClientSession
     tls: ssl.SSLContext
+    rate: RateLimit
+    queue: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Of the requests that are held back: one looks at the count, the others wait behind it."""
     users: int = 0
 
 
@@ -144,10 +188,10 @@ async def shared_client(config: ClientConfig) -> AsyncIterator[AsyncAchieveItCli
         if shared is None:
             # Reading the CA files takes milliseconds of disk: not in the event loop.
             tls = await asyncio.to_thread(_tls_context, config.verify)
-            shared = sessions.by_config[config] = _Shared(_new_session(config), tls)
+            shared = sessions.by_config[config] = _Shared(_new_session(config), tls, RateLimit(config))
         shared.users += 1
     try:
-        yield AsyncAchieveItClient(config, shared.session, shared.tls)
+        yield AsyncAchieveItClient(config, shared)
     finally:
         shared.users -= 1
         if shared.users == 0:

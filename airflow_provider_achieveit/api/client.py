@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -21,19 +22,20 @@ from airflow_provider_achieveit.api.http import (
     MAX_REDIRECTS,
     MAX_RESPONSE_BYTES,
     MAX_STATUS_BYTES,
+    SLOWEST_ANSWER,
     ApiRequest,
     ApiResponse,
     safe_redirect,
     without_key,
 )
 from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
+from airflow_provider_achieveit.api.progress import report
+from airflow_provider_achieveit.api.rate import RateLimit, Turn
 from airflow_provider_achieveit.api.retry import may_repeat, wait_before_repeat
 from airflow_provider_achieveit.api.wire import Adapter, Body, Limit
 
 log = logging.getLogger(__name__)
 
-_SLOWEST_ANSWER = 10
-"""So many times the timeout a request may take as a whole, as long as something moves within each timeout."""
 # requests parses a Location header even where it is not to follow it, and stumbles over odd ones.
 _NO_ANSWER = (requests.RequestException, ValueError)
 
@@ -49,6 +51,7 @@ class AchieveItClient:
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
+        self._rate = RateLimit(config)
         # requests does not promise that a session may be shared by threads: each has its own.
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
@@ -91,6 +94,15 @@ class AchieveItClient:
 
         return str(self._repeating(post))
 
+    def await_turn(self) -> None:
+        """Wait until the connection's limit lets a request go; this thread's next one goes without waiting.
+
+        For what has to be said before a request, but not long before.
+
+        :raises ApiError: the requests cannot be counted.
+        """
+        self._local.turn = self._turn_come(None)
+
     def job_status(self, kind: UpdateKind, job_id: str, patience: float | None = None) -> JobStatus:
         """Ask once for a job's state; the caller's wait decides about asking again.
 
@@ -112,8 +124,10 @@ class AchieveItClient:
         :param wait: the jobs, the interval and the deadline.
         :param sleep: how to pause (default: :func:`time.sleep`).
         """
+        jobs = len(wait.pending)
         while wait.pending:
             self._ask(kind, wait, wait.pending)
+            report("jobs ended", jobs - len(wait.pending), jobs)
             if line := wait.report(time.time()):
                 log.info(line)
             if wait.pending:
@@ -146,25 +160,36 @@ class AchieveItClient:
                 if not error.failure.retryable:
                     return
 
-    def fetch_plan_page(self, plan_id: str, *, skip: int, take: int, sort_key: str) -> Page:
+    def fetch_plan_page(
+        self,
+        plan_id: str,
+        *,
+        skip: int,
+        take: int,
+        sort_key: str,
+        descending: bool = False,
+        patience: float | None = None,
+    ) -> Page:
         """Return one page of a plan's items as they are now.
 
         :param plan_id: the plan.
         :param skip: items to leave out at the start.
         :param take: items wanted, at most :data:`.contract.MAX_TAKE`.
         :param sort_key: one of :data:`.contract.SORT_KEYS`.
+        :param descending: turn the order round (default: no).
+        :param patience: seconds until an answer must be there as a whole (default: no limit but the timeouts).
         :raises ApiError: not reachable, not allowed, or no readable page, after the repeats the config allows.
         """
         what = f"export of plan {plan_id}"
+        request = partial(
+            contract.plan_page_request, plan_id, skip=skip, take=take, sort_key=sort_key, descending=descending
+        )
 
         def get() -> Page:
-            response = self._get(contract.plan_page_request(plan_id, skip=skip, take=take, sort_key=sort_key), what)
+            response = self._get(request(), what, patience)
             if response.status == 404:
                 # Older tenants have the same answer under another address; an unknown plan is 404 at both.
-                old = self._get(
-                    contract.plan_page_request(plan_id, skip=skip, take=take, sort_key=sort_key, legacy=True),
-                    what,
-                )
+                old = self._get(request(legacy=True), what, patience)
                 response = old if old.status != 404 else response
             return contract.read_page(response, plan_id)
 
@@ -188,7 +213,7 @@ class AchieveItClient:
         try:
             return repeating(call)
         except ApiError as error:
-            if not error.failure.retryable:
+            if not error.failure.retryable or attempts == 1:
                 raise
             told = f"{error.failure.message} ({attempts} attempts)"
             raise ApiError(replace(error.failure, message=told)) from None
@@ -255,10 +280,31 @@ class AchieveItClient:
         enough: int | None = None,
         **options: Any,
     ) -> ApiResponse:
+        turn = self._local.__dict__.pop("turn", None) or self._turn_come(patience)
+        try:
+            return self._exchange(session, method, url, turn.patience(), enough, **options)
+        finally:
+            turn.answered()
+
+    def _turn_come(self, patience: float | None) -> Turn:
+        turn = self._rate.turn(patience)
+        for pause in turn.pauses():
+            time.sleep(pause)
+        return turn
+
+    def _exchange(
+        self,
+        session: requests.Session,
+        method: str,
+        url: str,
+        patience: float | None,
+        enough: int | None,
+        **options: Any,
+    ) -> ApiResponse:
         # ``verify`` is given with each request: requests lets REQUESTS_CA_BUNDLE win over the one of a session.
         silence = min(self.config.timeout, patience or self.config.timeout)
         options |= {"timeout": (min(self.config.connect_timeout, silence), silence), "verify": self.config.verify}
-        with Limit(patience or self.config.timeout * _SLOWEST_ANSWER) as limit:
+        with Limit(patience or self.config.timeout * SLOWEST_ANSWER) as limit:
             try:
                 with session.request(method, url, allow_redirects=False, stream=True, **options) as answer:
                     body = _body_of(answer, enough)

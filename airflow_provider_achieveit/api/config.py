@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 
 from airflow_provider_achieveit.api.http import is_loopback
 
+MAX_RATE = 10_000
+"""Requests a minute: far more than a machine sends to AchieveIt, and still counted in a millisecond or two."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
@@ -19,6 +22,8 @@ class ClientConfig:
     :param max_retries: how often a repeatable request is repeated, default 5.
     :param verify: check the server's certificate: True (default), False, or the path of a CA file.
     :param allow_http: allow plain http to a loopback host, default False.
+    :param max_requests_per_minute: requests that may go out in any minute, for all tasks on this machine with this key
+        and base URL together (:mod:`.rate`); default None: no limit.
     :raises ValueError: a setting is missing or unusable; the message says which and what to do.
     """
 
@@ -29,6 +34,7 @@ class ClientConfig:
     max_retries: int = 5
     verify: bool | str = True
     allow_http: bool = False
+    max_requests_per_minute: int | None = None
 
     def __post_init__(self) -> None:
         if not self.api_key.strip():
@@ -56,11 +62,19 @@ class ClientConfig:
                 )
         elif parts.scheme != "https":
             raise ValueError(f"the host's scheme {parts.scheme!r} is not https")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         for name in ("timeout", "connect_timeout"):
             if not 0 < getattr(self, name) < 86_400:
                 raise ValueError(f"{name} must be more than 0 and less than 86400 seconds, not {getattr(self, name)!r}")
         if not 0 <= self.max_retries <= 100:
             raise ValueError(f"max_retries must be from 0 to 100, not {self.max_retries!r}")
+        if self.max_requests_per_minute is not None and not 1 <= self.max_requests_per_minute <= MAX_RATE:
+            raise ValueError(
+                f"max_requests_per_minute must be from 1 to {MAX_RATE}, or empty for no limit, not "
+                f"{self.max_requests_per_minute!r}"
+            )
 
     def url(self, path: str) -> str:
         """Return the full address of a path."""
@@ -68,5 +82,5 @@ class ClientConfig:
 
 
 def _shown(url: str) -> str:
-    """Return a URL for a message, without what may be a password in it."""
-    return url.rpartition("@")[2]
+    """Return a URL for a message, without what may be a password or a key in it."""
+    return url.rpartition("@")[2].partition("?")[0]

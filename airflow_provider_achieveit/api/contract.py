@@ -304,16 +304,24 @@ class Page:
     total_count: int
 
 
-def plan_page_request(plan_id: str, *, skip: int, take: int, sort_key: str, legacy: bool = False) -> ApiRequest:
+def plan_page_request(
+    plan_id: str, *, skip: int, take: int, sort_key: str, descending: bool = False, legacy: bool = False
+) -> ApiRequest:
     """Return the GET for one page of a plan's items.
 
+    :param descending: turn the order round.
     :param legacy: use the address of older tenants, ``/plans/<id>/items``.
     """
     plan = quote(plan_id, safe="")
     return ApiRequest(
         "GET",
         f"/plans/{plan}/items" if legacy else f"/exports/plans/{plan}",
-        params={"skip": str(skip), "take": str(take), "sortKey": sort_key, "sortDirection": "asc"},
+        params={
+            "skip": str(skip),
+            "take": str(take),
+            "sortKey": sort_key,
+            "sortDirection": "desc" if descending else "asc",
+        },
     )
 
 
@@ -332,12 +340,19 @@ def read_page(response: ApiResponse, plan_id: str) -> Page:
                 status=403,
             )
         )
+    if response.status == 404:
+        raise ApiError(
+            Failure(
+                FailureKind.REQUEST,
+                f"{response.told()}: there is no plan {plan_id}. Check the plan id (Options menu of the plan's root "
+                "item, 'Copy Plan ID'), and that the connection's host is AchieveIt's API",
+                status=404,
+            )
+        )
     if response.status != 200:
         raise ApiError(failure(response, what))
-    import msgspec
-
     try:
-        body = msgspec.json.Decoder(float_hook=Decimal).decode(response.body.removeprefix(b"\xef\xbb\xbf"))
+        body = _decoded(response.body.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise ApiError(_unreadable(response, what, f"{type(error).__name__}: {error}")) from None
     if not isinstance(body, dict):
@@ -346,6 +361,26 @@ def read_page(response: ApiResponse, plan_id: str) -> Page:
     if not isinstance(items, list) or not isinstance(total, int) or not all(isinstance(item, dict) for item in items):
         raise ApiError(_unreadable(response, what, "no 'items' list with a 'totalCount'"))
     return Page(items, total)
+
+
+def _decoded(body: bytes) -> Any:
+    r"""Read JSON with exact decimals.
+
+    One half of a UTF-16 pair (``"\ud83d"``: a text that was cut within an emoji) is JSON, but msgspec refuses it.
+    """
+    import msgspec
+
+    try:
+        return msgspec.json.Decoder(float_hook=Decimal).decode(body)
+    except ValueError as refusal:
+        try:
+            return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
+        except ValueError:
+            raise refusal from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _unreadable(response: ApiResponse, what: str, reason: str) -> Failure:
@@ -367,9 +402,12 @@ def failure(response: ApiResponse, what: str, *, job_id: str | None = None) -> F
     if status == 401:
         kind, told = FailureKind.AUTH, "the API key was not accepted; check the password of the connection"
     elif status == 403:
-        kind, told = FailureKind.FORBIDDEN, "this key's user may not do that"
+        kind = FailureKind.FORBIDDEN
+        told = "this key's user may not do that; give the user the right in AchieveIt, or take another user's key"
     elif status == 429 or status >= 500:
-        kind, told, retryable = FailureKind.UNAVAILABLE, "AchieveIt is not available just now", True
+        kind, told, retryable = FailureKind.UNAVAILABLE, "AchieveIt is not available just now; try again later", True
+        if status == 429:
+            told = "too many requests; let fewer tasks run at once (a pool), or set max_requests_per_minute"
         retry_after = retry_after_seconds(response.header("retry-after"))
     elif 300 <= status < 400:
         kind = FailureKind.REQUEST
@@ -378,6 +416,6 @@ def failure(response: ApiResponse, what: str, *, job_id: str | None = None) -> F
             "connection's host to the new base URL"
         )
     else:
-        kind, told = FailureKind.REQUEST, "the request was not understood"
+        kind, told = FailureKind.REQUEST, "the request was not understood; mend what the answer says, or the host"
     message = f"{what}: {response.told()}; {told}"
     return Failure(kind, message, status, retryable, retry_after, job_id)

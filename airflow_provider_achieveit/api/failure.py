@@ -6,6 +6,8 @@ of the typed errors of :mod:`airflow_provider_achieveit.exceptions`.
 
 from __future__ import annotations
 
+import socket
+import ssl
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -94,7 +96,8 @@ def unreachable(what: str, host: str, error: BaseException) -> Failure:
         return unusable_ca(f"{what}, {host}", error)
     return Failure(
         FailureKind.UNAVAILABLE,
-        f"{what}: {host} cannot be reached ({told}); check the connection's host, the network and the proxy",
+        f"{what}: {host} cannot be reached, {_why(error)} ({told}); check the connection's host, the network and the "
+        "proxy",
         retryable=True,
     )
 
@@ -118,10 +121,36 @@ def unusable_ca(where: str, error: BaseException) -> Failure:
 
 def innermost(error: BaseException) -> str:
     """Return the innermost cause of an error in words: the outer ones of HTTP libraries only repeat the address."""
-    cause, seen = error, set[int]()
-    while id(cause) not in seen:
-        seen.add(id(cause))
+    cause = _causes(error)[-1]
+    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what it holds, from the outside to the inside."""
+    causes = [error]
+    while True:
+        cause = causes[-1]
         held = (getattr(cause, "reason", None), *cause.args, cause.__cause__)
         # A cancellation is how a timeout is done, not why.
-        cause = next((nested for nested in held if isinstance(nested, Exception)), cause)
-    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+        nested = next((nested for nested in held if isinstance(nested, Exception)), cause)
+        if nested in causes:
+            return causes
+        causes.append(nested)
+
+
+def _why(error: BaseException) -> str:
+    causes = _causes(error)
+    if any("Proxy" in type(cause).__name__ for cause in causes):
+        return "the proxy does not let us through"
+    for kind, why in _REASONS.items():
+        if isinstance(causes[-1], kind):
+            return why
+    return "the connection broke"
+
+
+_REASONS = {
+    socket.gaierror: "its name is not known here",
+    TimeoutError: "it does not answer in time",
+    ConnectionRefusedError: "nothing listens there",
+    ssl.SSLError: "TLS cannot be agreed on",
+}

@@ -21,6 +21,8 @@ MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 """An answer larger than this is refused: 1,500 items with 100 kB of text each still fit."""
 MAX_STATUS_BYTES = 1024 * 1024
 """Of the answer about a job's state the code counts; of so long a reason the beginning is enough."""
+SLOWEST_ANSWER = 10
+"""So many times the timeout a request may take as a whole, as long as something moves within each timeout."""
 _QUOTED_BODY_CHARS = 500
 _SHORTEST_KEY = 8
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ MISSING_GRACE = 120.0
 REPORT_INTERVAL = 60.0
 """Seconds between two lines in the log about a wait that goes on."""
 _FAILURES_TOLD = 20
+_OPEN_TOLD = 5
 _JITTER = 0.1
 _SHORTEST_DELAY = 0.05
 _SHORTEST_LOOK = 1.0
@@ -47,6 +48,15 @@ _FAILURE_KINDS = {
     JobEnd.UNKNOWN: FailureKind.REQUEST,
     JobEnd.TIMEOUT: FailureKind.JOB_TIMEOUT,
 }
+_ADVICE = {
+    FailureKind.JOB_REFUSED: "Mend these rows in the source, then clear the task that sent them.",
+    FailureKind.JOB_FAILED: "A retry sends them again; if it stays so, tell AchieveIt's support the jobs.",
+    FailureKind.REQUEST: "Look in AchieveIt at the history of the items they update before these are sent again.",
+    FailureKind.JOB_TIMEOUT: (
+        "When the jobs have ended, clear the task that sent them: with a task state store or a ledger it sends nothing "
+        "twice. Is wait_timeout long enough?"
+    ),
+}
 _GRAVEST_FIRST = (FailureKind.JOB_REFUSED, FailureKind.REQUEST, FailureKind.JOB_TIMEOUT, FailureKind.JOB_FAILED)
 
 
@@ -56,16 +66,18 @@ class JobResult:
 
     :param end: which way.
     :param reason: what AchieveIt said, or why the wait gave up.
+    :param ended_at: when it was seen ended, in seconds since the epoch; None: it was not.
     """
 
     end: JobEnd
     reason: str = ""
+    ended_at: float | None = field(default=None, compare=False)
 
     def failure(self, job_id: str, what: str) -> Failure | None:
         """Return the failure this result means, or None for an applied job.
 
         :param job_id: the job.
-        :param what: what the job stands for in a message, such as the batch's filename.
+        :param what: what the job stands for in a message, such as ``batch kpis.csv, ``; may be empty.
         """
         kind = _FAILURE_KINDS.get(self.end)
         if kind is None:
@@ -81,9 +93,7 @@ class JobResult:
             reason += " (rows are counted within the batch)"
         if self.end is JobEnd.TIMEOUT:
             reason = f" ({self.reason})" if self.reason else ""
-        return Failure(
-            kind, f"{what}, job {job_id}: {told}{reason}", retryable=self.end is JobEnd.FAILED, job_id=job_id
-        )
+        return Failure(kind, f"{what}job {job_id}: {told}{reason}", retryable=self.end is JobEnd.FAILED, job_id=job_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,7 @@ class WaitOutcome:
         failures = [
             failure
             for job, result in self.results.items()
-            if (failure := result.failure(job, f"batch {names[job]}" if job in names else "batch"))
+            if (failure := result.failure(job, f"batch {names[job]}, " if job in names else ""))
         ]
         if not failures:
             return self.failure
@@ -117,17 +127,19 @@ class WaitOutcome:
         if len(failures) > _FAILURES_TOLD:
             told.append(f"and {len(failures) - _FAILURES_TOLD} more")
         applied = len(self.results) - len(failures)
+        if self.failure is None:
+            told.append(_ADVICE[worst.kind])
         ended = f"{self.failure.message}\n" if self.failure else ""
-        message = f"{ended}{len(failures)} of {len(self.results)} jobs not applied ({applied} applied):\n" + "\n".join(
-            told
-        )
+        counted = f"{len(failures)} of {len(self.results)} job(s) not applied ({applied} applied):"
+        message = ended + "\n".join([counted, *told])
         return replace(worst, message=message)
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON values (a trigger event carries it)."""
         return {
             "results": {
-                job: {"end": result.end.value, "reason": result.reason} for job, result in self.results.items()
+                job: {"end": result.end.value, "reason": result.reason, "ended_at": result.ended_at}
+                for job, result in self.results.items()
             },
             "failure": self.failure.to_json() if self.failure else None,
         }
@@ -135,7 +147,10 @@ class WaitOutcome:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WaitOutcome:
         """Read what :meth:`to_json` gave."""
-        results = {job: JobResult(JobEnd(told["end"]), told["reason"]) for job, told in data["results"].items()}
+        results = {
+            job: JobResult(JobEnd(told["end"]), told["reason"], told.get("ended_at"))
+            for job, told in data["results"].items()
+        }
         return cls(results, Failure.from_json(data["failure"]) if data.get("failure") else None)
 
 
@@ -180,11 +195,11 @@ class JobWait:
         self._last_trouble.pop(job_id, None)
         self._failed_answers[job_id] = self._failed_answers[job_id] + 1 if status.state is JobState.FAILED else 0
         if status.state is JobState.APPLIED:
-            self._results[job_id] = JobResult(JobEnd.APPLIED)
+            self._results[job_id] = JobResult(JobEnd.APPLIED, ended_at=now)
         elif status.state is JobState.REFUSED:
-            self._results[job_id] = JobResult(JobEnd.REFUSED, status.reason)
+            self._results[job_id] = JobResult(JobEnd.REFUSED, status.reason, now)
         elif status.state is JobState.FAILED and self._failed_answers[job_id] >= FAILED_ANSWERS:
-            self._results[job_id] = JobResult(JobEnd.FAILED, status.reason)
+            self._results[job_id] = JobResult(JobEnd.FAILED, status.reason, now)
         elif status.state is JobState.MISSING:
             self._last_trouble[job_id] = "404 so far: is this a job of AchieveIt, and of this kind of updates?"
             if now - self._started >= MISSING_GRACE:
@@ -238,9 +253,15 @@ class JobWait:
         self._reported = now
         trouble = next(iter(self._last_trouble.values()), "")
         return (
-            f"Waiting for {len(self.pending)} of {len(self._failed_answers)} jobs since {now - self._started:.0f} s, "
-            f"{max(self.deadline - now, 0):.0f} s left" + (f"; last trouble: {trouble}" if trouble else "")
+            f"Waiting for {len(self.pending)} of {len(self._failed_answers)} job(s) since {now - self._started:.0f} s, "
+            f"{max(self.deadline - now, 0):.0f} s left: {self.told_pending()}"
+            + (f"; last trouble: {trouble}" if trouble else "")
         )
+
+    def told_pending(self) -> str:
+        """Return the first jobs that have not ended, in words."""
+        more = len(self.pending) - _OPEN_TOLD
+        return ", ".join(self.pending[:_OPEN_TOLD]) + (f" and {more} more" if more > 0 else "")
 
     def outcome(self) -> WaitOutcome:
         """Return what the wait has found so far."""

@@ -5,6 +5,18 @@ somebody pages can be missed or come twice. So a read of several pages is believ
 is as long as it must be and tells the same ``totalCount``, no id comes twice, neighbouring pages share one item (an
 item deleted here and one added there shift the pages without changing any count), the first page and the newest change
 of the plan are the same before and after. A plan of one page is one answer, which cannot drift.
+
+Which requests may run side by side follows from what they prove. Whoever adds, moves or changes an item makes its
+``lastUpdated`` newer than all others; deleting makes the plan smaller. So if two looks tell the same newest change and
+the same count, and so does every page read between them, nothing happened in between, and those pages are of one state.
+
+- The first look may run beside the first page, but must be over before any other page is asked for.
+- The last look must not be asked for before the last page is there.
+- Whether the first page was read before or after the first look, nobody knows: it is read again at the end and must be
+  the same. That may run beside the last look. For suppose that something happened before the first look or after the
+  last one, and the first page is the same nevertheless. Then all its items stood in their order all the time, for none
+  is newer and none is deleted; so only items that came and went between them could make it wrong, and those would have
+  pushed its last item on, with which the second page begins.
 """
 
 from __future__ import annotations
@@ -14,7 +26,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from hashlib import blake2b
+from typing import Any, NamedTuple, Protocol
 
 from airflow_provider_achieveit.api.contract import MAX_TAKE, SORT_KEYS, Page
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
@@ -26,7 +39,7 @@ Items = list[dict[str, Any]]
 class FetchPage(Protocol):
     """Gets one page of one plan; called from several threads at once."""
 
-    def __call__(self, *, skip: int, take: int, sort_key: str) -> Page:
+    def __call__(self, *, skip: int, take: int, sort_key: str, descending: bool = False) -> Page:
         """Return ``take`` items after the first ``skip``, or raise :class:`~.failure.ApiError`."""
         ...
 
@@ -34,7 +47,7 @@ class FetchPage(Protocol):
 class FetchPlanPage(Protocol):
     """Whoever gets pages of any plan: :class:`.client.AchieveItClient`."""
 
-    def fetch_plan_page(self, plan_id: str, *, skip: int, take: int, sort_key: str) -> Page:
+    def fetch_plan_page(self, plan_id: str, *, skip: int, take: int, sort_key: str, descending: bool = False) -> Page:
         """Return ``take`` items of a plan after the first ``skip``."""
         ...
 
@@ -128,7 +141,12 @@ def read_plan(
 
 
 def read_plan_once(
-    client: FetchPlanPage, plan_id: str, *, page_size: int = MAX_TAKE, sort_key: str = "sequenceId"
+    client: FetchPlanPage,
+    plan_id: str,
+    *,
+    page_size: int = MAX_TAKE,
+    sort_key: str = "sequenceId",
+    parallel_pages: int = 4,
 ) -> Iterator[Page]:
     """Yield the pages of one read of a plan; what was yielded is worth nothing if it ends in an error.
 
@@ -136,13 +154,14 @@ def read_plan_once(
     :param plan_id: the plan.
     :param page_size: items in one page (default 1500, the most AchieveIt gives).
     :param sort_key: the order in which AchieveIt counts (default ``sequenceId``).
+    :param parallel_pages: pages asked for at the same time, and held in memory at most (default 4).
     :raises ApiError: a page could not be read, or (inconsistent export, worth a retry) the pages do not fit together.
     :raises ValueError: a setting that no read can use.
     """
-    check_paging(page_size=page_size, sort_key=sort_key, parallel_pages=1, max_reads=1)
+    check_paging(page_size=page_size, sort_key=sort_key, parallel_pages=parallel_pages, max_reads=1)
     fetch = partial(client.fetch_plan_page, plan_id)
     try:
-        yield from read_pages(fetch, page_size=page_size, sort_key=sort_key, parallel_pages=1)
+        yield from read_pages(fetch, page_size=page_size, sort_key=sort_key, parallel_pages=parallel_pages)
     except PlanChangedError as changed:
         raise ApiError(_inconsistent(plan_id, [changed])) from None
 
@@ -173,68 +192,97 @@ def read_pages(
     :raises PlanChangedError: the pages do not fit together.
     :raises ApiError: a page could not be read.
     """
-    first = fetch(skip=0, take=page_size, sort_key=sort_key)
-    check = _FitCheck(first.total_count, page_size)
-    yield check.take(0, first)
-    if first.total_count <= page_size:
-        return
-    newest = _newest_change(fetch, first.total_count)
-    skips = range(page_size - check.overlap, first.total_count - check.overlap, page_size - check.overlap)
-    with ThreadPoolExecutor(max_workers=parallel_pages, thread_name_prefix="achieveit-page") as pool:
-        coming: deque[tuple[int, Future[Page]]] = deque()
-        try:
-            for skip in skips:
-                if len(coming) == parallel_pages:
-                    asked, page = coming.popleft()
-                    yield check.take(asked, page.result())
-                coming.append((skip, pool.submit(fetch, skip=skip, take=page_size, sort_key=sort_key)))
-            while coming:
-                asked, page = coming.popleft()
-                yield check.take(asked, page.result())
-        finally:
-            for _, page in coming:
-                page.cancel()
-    # The first page was read before the first look at the newest change, so only itself can vouch for it.
-    again = fetch(skip=0, take=page_size, sort_key=sort_key)
-    if again.total_count != first.total_count or _flat(again.items) != _flat(first.items):
-        raise PlanChangedError("the first page was another one after the last")
-    newest_now = _newest_change(fetch, first.total_count)
-    if newest_now != newest:
-        raise PlanChangedError(f"the newest change went from {newest} to {newest_now} while the pages were read")
+    pool = ThreadPoolExecutor(max_workers=parallel_pages, thread_name_prefix="achieveit-page")
+    get = partial(fetch, take=page_size, sort_key=sort_key)
+    coming: deque[tuple[int, Future[Page]]] = deque()
+    skips: deque[int] = deque()
+
+    def ask_until(most: int) -> None:
+        while skips and len(coming) < most:
+            coming.append((skips[0], pool.submit(get, skip=skips.popleft())))
+
+    try:
+        asked = pool.submit(get, skip=0)
+        # A plan of one page needs no look, but only that page can tell.
+        early_look = pool.submit(_newest_change, fetch) if parallel_pages > 1 else None
+        first = asked.result()
+        check = _FitCheck(first.total_count, page_size)
+        fitting, print_of_first = check.take(0, first), _print(first)
+        skips.extend(range(page_size - check.overlap, check.total - check.overlap, page_size - check.overlap))
+        if not skips:
+            yield fitting
+            return
+        before = (early_look or pool.submit(_newest_change, fetch)).result()
+        check.count(before.items, "the first look at the newest change")
+        del asked, first
+        while True:
+            ask_until(parallel_pages - 1)
+            if not coming and not skips:
+                again = pool.submit(lambda: _print(get(skip=0)))
+                look = pool.submit(_newest_change, fetch)
+            yield fitting
+            ask_until(parallel_pages)
+            if not coming:
+                break
+            skip, page = coming.popleft()
+            fitting = check.take(skip, page.result())
+        if again.result() != print_of_first:
+            raise PlanChangedError("the first page was another one after the last")
+        after = look.result()
+        check.count(after.items, "the last look at the newest change")
+        if after.moment != before.moment:
+            raise PlanChangedError(
+                f"the newest change went from {before.moment} to {after.moment} while the pages were read"
+            )
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _flat(items: Items) -> Items:
-    """Return items without their lists, whose order nobody promises."""
-    return [{name: value for name, value in item.items() if not isinstance(value, list)} for item in items]
+class _NewestChange(NamedTuple):
+    """How many items there are, and when the one changed last was changed, as the API tells it."""
+
+    items: int
+    moment: object
 
 
-def _newest_change(fetch: FetchPage, total: int) -> tuple[int, object]:
-    """Return how many items there are and when the one changed last was changed, in one small request.
+def _newest_change(fetch: FetchPage) -> _NewestChange:
+    """Look at the item that was changed last; others may share its moment, so only that counts."""
+    page = fetch(skip=0, take=1, sort_key="lastUpdated", descending=True)
+    return _NewestChange(page.total_count, page.items[0].get("lastUpdated") if page.items else None)
 
-    Only the moment counts: several items may share it, and nothing says which of them then comes last.
-    """
-    page = fetch(skip=total - 1, take=1, sort_key="lastUpdated")
-    return page.total_count, page.items[-1].get("lastUpdated") if page.items else None
+
+def _print(page: Page) -> bytes:
+    """Return a fingerprint of a page, without the lists in its items, whose order nobody promises."""
+    told = [sorted((name, value) for name, value in item.items() if not isinstance(value, list)) for item in page.items]
+    return blake2b(ascii((page.total_count, told)).encode()).digest()
 
 
 class _FitCheck:
-    """Looks at the pages of one read, in order; keeps nothing of them but the ids."""
+    """Looks at the pages of one read, in order; keeps nothing of them but hashes of the ids.
+
+    Two ids with one hash (64 bits, other ones in each process) would refuse a read, never let a wrong one pass.
+    """
 
     def __init__(self, total: int, page_size: int) -> None:
         self.total, self.page_size = total, page_size
         self.overlap = min(page_size - 1, 1)
-        self.ids: set[str | int] = set()
-        self.last: str | int | None = None
+        self.ids: set[int] = set()
+        self.last: str | None = None
+
+    def count(self, total: int, where: str) -> None:
+        """Check the server's count of the items."""
+        if total != self.total:
+            raise PlanChangedError(f"totalCount went from {self.total} to {total} at {where}")
 
     def take(self, skip: int, page: Page) -> Page:
         """Return a page without the item that the one before it had too."""
         where = f"the page at {skip}"
-        if page.total_count != self.total:
-            raise PlanChangedError(f"totalCount went from {self.total} to {page.total_count} at {where}")
+        self.count(page.total_count, where)
         expected = min(self.page_size, self.total - skip)
         if len(page.items) != expected:
             raise PlanChangedError(f"{where} of {self.total} has {len(page.items)} items instead of {expected}")
-        ids = [item["id"] for item in page.items if isinstance(item.get("id"), (str, int)) and item["id"] != ""]
+        # As text, for that is what they are in a warehouse: 1 and "1" would be one key.
+        ids = [str(item["id"]) for item in page.items if isinstance(item.get("id"), (str, int)) and item["id"] != ""]
         if len(ids) != len(page.items):
             raise FaultyPageError(f"{where} has an item without an id")
         if len(set(ids)) != len(ids):
@@ -245,7 +293,7 @@ class _FitCheck:
                 raise PlanChangedError(f"{where} begins with item {ids[0]!r} instead of {self.last!r}")
             ids, items = ids[1:], items[1:]
         known = len(self.ids)
-        self.ids.update(ids)
+        self.ids.update(map(hash, ids))
         twice = known + len(ids) - len(self.ids)
         if twice:
             raise PlanChangedError(f"{twice} ids came twice up to {where}, {len(self.ids)} of {self.total} items")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
-from airflow_provider_achieveit.api.contract import MAX_TAKE, BodyFormat, JobState, JobStatus, UpdateKind
+from airflow_provider_achieveit.api.contract import MAX_TAKE, BodyFormat, JobStatus, UpdateKind
 from airflow_provider_achieveit.exceptions import (
     AchieveItError,
     AchieveItRequestError,
@@ -31,8 +31,8 @@ class AchieveItHook(BaseHook):
     """Talk to AchieveIt through an Airflow connection of type ``achieveit``.
 
     The connection: password = API key, host = base URL (empty: by ``environment``), extra fields ``environment``,
-    ``timeout``, ``connect_timeout``, ``max_retries``, ``verify``, ``plan_id`` and ``allow_http``. The help centre's
-    "API Basics" tells how to get a key.
+    ``timeout``, ``connect_timeout``, ``max_retries``, ``max_requests_per_minute``, ``verify``, ``plan_id``,
+    ``web_url`` and ``allow_http``. The help centre's "API Basics" tells how to get a key.
 
     :param achieveit_conn_id: id of the connection, default ``achieveit_default``.
     """
@@ -46,6 +46,20 @@ class AchieveItHook(BaseHook):
         super().__init__()
         self.achieveit_conn_id = achieveit_conn_id
 
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's extra fields for Airflow 2.11, 3.0 and 3.1; later ones read the provider's metadata."""
+        from airflow_provider_achieveit.hooks.connection_form import form_widgets
+
+        return form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return what becomes of the form's standard fields, for Airflow 2.11, 3.0 and 3.1."""
+        from airflow_provider_achieveit.hooks.connection_form import field_behaviour
+
+        return field_behaviour()
+
     def get_conn(self) -> AchieveItClient:
         """Return a client to call the API with; close it, or use it as a context manager.
 
@@ -53,12 +67,7 @@ class AchieveItHook(BaseHook):
         """
         from airflow_provider_achieveit.api.client import AchieveItClient
 
-        try:
-            connection = self.get_connection(self.achieveit_conn_id)
-        except AirflowNotFoundException as error:
-            raise AchieveItRequestError(
-                f"There is no connection {self.achieveit_conn_id!r}: make one of type achieveit ({error})"
-            ) from None
+        connection = self._connection()
         config = self._config(connection, connection.extra_dejson)
         # Not every Airflow masks the password of a connection that comes from the environment.
         mask_secret(config.api_key)
@@ -70,20 +79,45 @@ class AchieveItHook(BaseHook):
 
         :raises AchieveItRequestError: the connection's settings cannot be used; the message says why.
         """
-        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-
         from airflow_provider_achieveit.api.aio import shared_client
 
-        connection = await get_async_connection(self.achieveit_conn_id, self)
-        config = self._config(connection, await get_async_extra_dejson(connection))
-        async with shared_client(config) as client:
+        async with shared_client(await self.get_async_config()) as client:
             yield client
 
+    async def get_async_config(self) -> ClientConfig:
+        """Return the connection's settings; looking them up does not block the event loop.
+
+        :raises AchieveItRequestError: they cannot be used; the message says why.
+        """
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+        connection = await get_async_connection(self.achieveit_conn_id, self)
+        return self._config(connection, await get_async_extra_dejson(connection))
+
+    def _connection(self) -> Any:
+        try:
+            return self.get_connection(self.achieveit_conn_id)
+        except AirflowNotFoundException as error:
+            raise AchieveItRequestError(
+                f"There is no connection {self.achieveit_conn_id!r}: make one of type achieveit ({error})"
+            ) from None
+
     def _config(self, connection: Any, extra: dict[str, Any]) -> ClientConfig:
-        from airflow_provider_achieveit.hooks.connection import client_config
+        try:
+            return _settings(connection, extra)
+        except ValueError as error:
+            raise AchieveItRequestError(f"Connection {self.achieveit_conn_id!r}: {error}") from None
+
+    def plan_url(self, plan_id: str) -> str | None:
+        """Return the address of a plan in AchieveIt's web application, None where the connection has no ``web_url``.
+
+        :param plan_id: the plan.
+        :raises AchieveItRequestError: there is no such connection, or its ``web_url`` is no template of an address.
+        """
+        from airflow_provider_achieveit.hooks.connection import plan_url
 
         try:
-            return client_config(host=connection.host, port=connection.port, password=connection.password, extra=extra)
+            return plan_url(self._connection().extra_dejson, plan_id)
         except ValueError as error:
             raise AchieveItRequestError(f"Connection {self.achieveit_conn_id!r}: {error}") from None
 
@@ -147,35 +181,55 @@ class AchieveItHook(BaseHook):
             raise error_for(failure)
 
     def iter_plan_items(
-        self, plan_id: str, *, page_size: int = MAX_TAKE, sort_key: str = "sequenceId"
+        self, plan_id: str, *, page_size: int = MAX_TAKE, sort_key: str = "sequenceId", parallel_pages: int = 4
     ) -> Iterator[dict[str, Any]]:
-        """Give a plan's items as the API has them now, page by page; numbers with a point are exact decimals.
+        """Give a plan's items as the API has them now, in its order; numbers with a point are exact decimals.
 
-        The items flow while pages are read. If the plan changes meanwhile so that the pages do not fit together, the
-        iterator ends with an error after the last page; nothing given before should be kept then.
+        The items flow while pages are read, so a plan of any size needs the memory of a few pages. The price: whether
+        the pages fit together is known after the last. If the plan changed meanwhile, the iterator ends with an error,
+        and nothing it gave should be kept. So act on the items after the loop, or use :meth:`get_plan_df`, which reads
+        again. Leave the loop whenever you like; what was given until then is not checked to the end.
         See "Exporting Plan Items" in the help centre.
 
         :param plan_id: the plan.
         :param page_size: items in a request, 1 to 1500 (default).
         :param sort_key: the API's sort key, default ``sequenceId``.
-        :raises AchieveItInconsistentExportError: the plan changed while it was read.
+        :param parallel_pages: pages requested at the same time, and held in memory at most, default 4.
+        :raises AchieveItInconsistentExportError: the plan changed while it was read; worth a retry.
         :raises AchieveItForbiddenError: this key's user may not see the plan.
+        :raises AchieveItError: another of the typed errors.
+        :raises ValueError: a setting that no read can use.
         """
         from airflow_provider_achieveit.api.paging import read_plan_once
 
+        paging: dict[str, Any] = {"page_size": page_size, "sort_key": sort_key, "parallel_pages": parallel_pages}
         with typed_errors(), self.get_conn() as client:
-            for page in read_plan_once(client, plan_id, page_size=page_size, sort_key=sort_key):
+            for page in read_plan_once(client, plan_id, **paging):
                 yield from page.items
 
-    def get_plan_df(self, plan_id: str, *, sort_key: str = "sequenceId") -> pd.DataFrame:
+    def get_plan_df(
+        self,
+        plan_id: str,
+        *,
+        page_size: int = MAX_TAKE,
+        sort_key: str = "sequenceId",
+        parallel_pages: int = 4,
+        max_reads: int = 3,
+    ) -> pd.DataFrame:
         """Return a plan's items as a DataFrame of objects, one row an item, columns named as in the API.
 
         Values are what the API sent (None for null, exact decimals, lists for lists): no column is converted, so
-        neither a null nor a big integer changes.
+        neither a null nor a big integer changes. A plan without items gives a frame without columns.
 
         :param plan_id: the plan.
+        :param page_size: items in a request, 1 to 1500 (default).
         :param sort_key: the API's sort key, default ``sequenceId``.
-        :raises AchieveItInconsistentExportError: the plan changed while it was read.
+        :param parallel_pages: pages requested at the same time, default 4.
+        :param max_reads: how often to read the plan if it changes between its pages, default 3.
+        :raises AchieveItInconsistentExportError: the plan kept changing while it was read; worth a retry.
+        :raises AchieveItForbiddenError: this key's user may not see the plan.
+        :raises AchieveItError: another of the typed errors.
+        :raises ValueError: a setting that no read can use.
         """
         import pandas as pd
 
@@ -188,7 +242,10 @@ class AchieveItHook(BaseHook):
                 plan_id=plan_id,
                 on_page=items.extend,
                 on_restart=lambda _: items.clear(),
+                page_size=page_size,
                 sort_key=sort_key,
+                parallel_pages=parallel_pages,
+                max_reads=max_reads,
             )
         names = dict.fromkeys(name for item in items for name in item)
         return pd.DataFrame(
@@ -196,25 +253,34 @@ class AchieveItHook(BaseHook):
         )
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell what works: reachable, key accepted, plan readable. Read-only; one or two requests.
+        """Tell what was proved and what not: reachable, key accepted, plan readable. Read-only, without repeats.
 
-        The API has no call that only checks a key. With the extra field ``plan_id`` one item of that plan is read;
-        without it a job that cannot exist is asked for: an answer of the API but 401 and 403 did not refuse the key.
+        Only reading a plan proves that the key is accepted, so the connection's extra field ``plan_id`` should name
+        one; see :mod:`airflow_provider_achieveit.api.check`.
+
+        :return: whether nothing is wrong, and the words for the form.
         """
+        from airflow_provider_achieveit.api.check import PATIENCE, check
+        from airflow_provider_achieveit.api.client import AchieveItClient
+        from airflow_provider_achieveit.hooks.connection import plan_url
+
         try:
-            extra = self.get_connection(self.achieveit_conn_id).extra_dejson
-            with typed_errors(), self.get_conn() as client:
-                # Somebody is looking at the form: no repeats, no long patience.
-                client.config = replace(client.config, max_retries=0, timeout=min(client.config.timeout, 15.0))
-                plan_id = str(extra.get("plan_id") or "")
-                if plan_id:
-                    page = client.fetch_plan_page(plan_id, skip=0, take=1, sort_key="sequenceId")
-                    return True, f"The key was accepted; plan {plan_id} is readable and has {page.total_count} items."
-                status = client.job_status(UpdateKind.PROGRESS, "00000000-0000-0000-0000-000000000000")
-                if status.state is JobState.FAILED:
-                    return False, f"{client.config.base_url} answered HTTP 500 {status.reason!r}"
-                return True, "AchieveIt answered and did not refuse the key. Set plan_id to test reading a plan too."
-        except AchieveItError as error:
-            return False, str(error)
+            connection = self._connection()
+            extra = connection.extra_dejson
+            config = _settings(connection, extra)
+            plan_url(extra, "any")
+            mask_secret(config.api_key)
+            config = replace(config, max_retries=0, timeout=min(config.timeout, PATIENCE))
+            with AchieveItClient(config) as client:
+                return check(client, str(extra.get("plan_id") or "").strip())
+        except (ValueError, AchieveItError) as error:
+            return False, f"Nothing was tested: {error}"
         except Exception as error:  # the form shows what it is told; a traceback would help nobody there
             return False, f"{type(error).__name__}: {error}"
+
+
+def _settings(connection: Any, extra: dict[str, Any]) -> ClientConfig:
+    from airflow_provider_achieveit.hooks.connection import check_extra, client_config
+
+    check_extra(connection.extra)
+    return client_config(host=connection.host, port=connection.port, password=connection.password, extra=extra)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import BASE_URLS
 from airflow_provider_achieveit.api.nearest import nearest
+from airflow_provider_achieveit.hooks.connection_form import EXTRA_FIELDS
 
 log = logging.getLogger(__name__)
-
-EXTRA_FIELDS = ("environment", "timeout", "connect_timeout", "max_retries", "verify", "plan_id", "allow_http")
 
 
 def client_config(
@@ -27,7 +28,7 @@ def client_config(
     :param host: base URL, or host name (https is assumed); empty: by the extra field ``environment``.
     :param port: added to the host if it has none; 0 or None: none.
     :param password: the API key.
-    :param extra: the extra fields (:data:`EXTRA_FIELDS`); others are reported and ignored.
+    :param extra: the extra fields (:data:`.connection_form.EXTRA_FIELDS`); others are reported and ignored.
     :raises ValueError: a value is missing or unusable; the message says which and what to do.
     """
     given = {name: value for name, value in extra.items() if value is not None and value != ""}
@@ -39,10 +40,51 @@ def client_config(
         api_key=(password or "").strip(),
         timeout=_number(given, "timeout", 60.0),
         connect_timeout=_number(given, "connect_timeout", 10.0),
-        max_retries=int(_number(given, "max_retries", 5)),
+        max_retries=_whole(given, "max_retries", 5),
         verify=_verify(given.get("verify", True)),
         allow_http=_boolean("allow_http", given.get("allow_http", False)),
+        max_requests_per_minute=(
+            _whole(given, "max_requests_per_minute") if "max_requests_per_minute" in given else None
+        ),
     )
+
+
+def check_extra(text: str | None) -> None:
+    """See to it that a connection's extra can be read: Airflow takes one that cannot for an empty one.
+
+    The key of a government tenant would then go to the commercial address.
+
+    :param text: the extra as it is kept.
+    :raises ValueError: it is no JSON object.
+    """
+    try:
+        extra = json.loads(text) if text and text.strip() else {}
+    except ValueError as error:
+        raise ValueError(f"the extra is no JSON ({error}); correct it") from None
+    if extra is not None and not isinstance(extra, dict):
+        raise ValueError('the extra must be a JSON object, such as {"environment": "government"}')
+
+
+def plan_url(extra: Mapping[str, Any], plan_id: str) -> str | None:
+    """Return the address of a plan in the web application; None where the connection does not tell it.
+
+    AchieveIt documents no addresses of its web application, so none is guessed.
+
+    :param extra: the connection's extra fields; ``web_url`` is a template such as
+        ``https://app.example.com/plans/{plan_id}``.
+    :param plan_id: the plan.
+    :raises ValueError: ``web_url`` is no such template; the message says what to change.
+    """
+    template = str(extra.get("web_url") or "").strip()
+    if not template:
+        return None
+    parts = urlsplit(template)
+    if "{plan_id}" not in template or parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError(
+            f"the extra field web_url must be an address with {{plan_id}} in it, such as "
+            f"https://app.example.com/plans/{{plan_id}}, not {template!r}"
+        )
+    return template.replace("{plan_id}", quote(plan_id, safe=""))
 
 
 def _base_url(host: str | None, port: int | None, environment: str) -> str:
@@ -80,7 +122,7 @@ def _boolean(name: str, value: Any) -> bool:
         raise ValueError(f"the extra field {name} must be true or false, not {value!r}") from None
 
 
-def _number(given: Mapping[str, Any], name: str, default: float) -> float:
+def _number(given: Mapping[str, Any], name: str, default: float = 0) -> float:
     value = given.get(name, default)
     try:
         if isinstance(value, bool):
@@ -88,3 +130,10 @@ def _number(given: Mapping[str, Any], name: str, default: float) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"the extra field {name} must be a number, not {value!r}") from None
+
+
+def _whole(given: Mapping[str, Any], name: str, default: int = 0) -> int:
+    number = _number(given, name, default)
+    if not number.is_integer():
+        raise ValueError(f"the extra field {name} must be a whole number, not {given[name]!r}")
+    return int(number)

@@ -14,6 +14,7 @@ from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobState, UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, FailureKind
 from airflow_provider_achieveit.api.jobs import JobEnd, JobWait
+from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 
 BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"
@@ -183,3 +184,45 @@ async def test_the_key_is_cut_out_of_what_the_server_repeats(simulator: RunningS
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
     assert outcome.failure is not None
     assert "not you, ***" in outcome.failure.message
+
+
+PAGE = {"skip": 0, "take": 1, "sort_key": "lastUpdated", "descending": True}
+
+
+async def test_a_page_is_what_the_synchronous_carrier_reads(tls_simulator: RunningSimulator) -> None:
+    config = config_of(tls_simulator)
+    async with shared_client(config) as client:
+        page = await client.plan_page(DEMO_PLAN_ID, **PAGE)  # type: ignore[arg-type]
+    with AchieveItClient(config) as synchronous:
+        assert page == synchronous.fetch_plan_page(DEMO_PLAN_ID, **PAGE)  # type: ignore[arg-type]
+    assert len(page.items) == 1
+
+
+async def test_older_tenants_have_pages_at_another_address(simulator: RunningSimulator) -> None:
+    simulator.world.settings.export_addresses = ("legacy",)
+    async with shared_client(config_of(simulator)) as client:
+        page = await client.plan_page(DEMO_PLAN_ID, **PAGE)  # type: ignore[arg-type]
+        assert page.total_count == len(simulator.world.plans[DEMO_PLAN_ID].items)
+        with pytest.raises(ApiError, match="may not see plan nowhere"):
+            await client.plan_page("nowhere", **PAGE)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"kind": "delay", "seconds": 30}, "cannot be reached"),
+        ({"kind": "slow", "seconds": 0.2}, "cannot be reached"),
+        ({"kind": "truncate"}, "cannot be reached"),
+        ({"kind": "status", "status": 200, "body": "x" * (17 * 1024 * 1024)}, "cannot be read"),
+    ],
+)
+async def test_a_page_takes_no_more_time_or_memory_than_it_may(
+    simulator: RunningSimulator, fault: dict[str, object], told: str
+) -> None:
+    simulator.faults.add(**fault)  # type: ignore[arg-type]
+    began = time.monotonic()
+    async with shared_client(config_of(simulator, timeout=0.2)) as client:
+        with pytest.raises(ApiError, match=told) as caught:
+            await client.plan_page(DEMO_PLAN_ID, **PAGE)  # type: ignore[arg-type]
+    assert time.monotonic() - began < 10
+    assert caught.value.failure.retryable

@@ -181,6 +181,8 @@ class TestExporting:
         request = contract.plan_page_request("a0e2ce03", skip=1500, take=250, sort_key="name")
         assert request.path == "/exports/plans/a0e2ce03"
         assert request.params == {"skip": "1500", "take": "250", "sortKey": "name", "sortDirection": "asc"}
+        newest = contract.plan_page_request("a0e2ce03", skip=0, take=1, sort_key="lastUpdated", descending=True)
+        assert newest.params == {"skip": "0", "take": "1", "sortKey": "lastUpdated", "sortDirection": "desc"}
 
     def test_the_address_of_older_tenants(self) -> None:
         request = contract.plan_page_request("a/b", skip=0, take=1, sort_key="name", legacy=True)
@@ -188,6 +190,18 @@ class TestExporting:
 
     def test_every_documented_field_is_known(self) -> None:
         assert sorted({*contract.ITEM_FIELDS, *contract.CHILD_FIELDS}) == sorted(DOCUMENTED_ITEM)
+
+    def test_halves_of_utf_16_pairs_do_not_make_a_page_unreadable(self) -> None:
+        body = r'{"items":[{"a":"cut \ud83d","b":"\ude00","c":"\ud83d\ude00","d":0.10,"e":1E+3}],"totalCount":1}'
+        [item] = contract.read_page(answer(200, body), "p").items
+        assert item == {"a": "cut \ud83d", "b": "\ude00", "c": "😀", "d": Decimal("0.10"), "e": Decimal("1E+3")}
+        assert (str(item["d"]), str(item["e"])) == ("0.10", "1E+3")
+
+    @pytest.mark.parametrize("body", [r'{"items":[{"a":"\ud83d"', r'{"items":["\ud83d", NaN],"totalCount":1}'])
+    def test_what_no_decoder_reads_is_told_as_before(self, body: str) -> None:
+        with pytest.raises(ApiError, match="the answer cannot be read, DecodeError") as caught:
+            contract.read_page(answer(200, body), "p")
+        assert caught.value.failure.retryable
 
     def test_numbers_are_exact(self) -> None:
         page = contract.read_page(answer(200, '{"items":[{"a":0.10,"b":9007199254740993}],"totalCount":7}'), "p")

@@ -146,7 +146,7 @@ def test_a_long_wait_reports_now_and_then() -> None:
     assert wait.report(REPORT_INTERVAL - 1) is None
     wait.observe_failure("b", PASSING)
     line = wait.report(REPORT_INTERVAL)
-    assert line == "Waiting for 2 of 2 jobs since 60 s, 940 s left; last trouble: HTTP 503"
+    assert line == "Waiting for 2 of 2 job(s) since 60 s, 940 s left: a, b; last trouble: HTTP 503"
     assert wait.report(REPORT_INTERVAL + 1) is None
 
 
@@ -172,14 +172,14 @@ class TestCombinedFailure:
         failure = self.outcome(JobEnd.APPLIED, JobEnd.REFUSED).combined_failure({"j1": "b2.csv"})
         assert failure is not None
         assert failure.message == (
-            "1 of 2 jobs not applied (1 applied):\nbatch b2.csv, job j1: AchieveIt refused the data (400): because "
-            "(rows are counted within the batch)"
+            "1 of 2 job(s) not applied (1 applied):\nbatch b2.csv, job j1: AchieveIt refused the data (400): because "
+            "(rows are counted within the batch)\nMend these rows in the source, then clear the task that sent them."
         )
 
     def test_many_are_counted(self) -> None:
         failure = self.outcome(*[JobEnd.REFUSED] * 500).combined_failure()
         assert failure is not None
-        assert failure.message.endswith("and 480 more")
+        assert "\nand 480 more\n" in failure.message
         assert len(failure.message) < 3000
 
 

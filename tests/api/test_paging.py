@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,36 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_achieveit.api.contract import Page
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
 from airflow_provider_achieveit.api.paging import PlanRead, check_paging, read_plan, read_plan_once
-
-Item = dict[str, Any]
-
-
-def plan_items(count: int) -> list[Item]:
-    return [{"id": f"i{n}", "name": f"n{n}", "lastUpdated": f"{n % 3:06}"} for n in range(count)]
-
-
-class FakePlan:
-    """A plan as a server would hold it; ``before`` may change it before any request."""
-
-    def __init__(self, items: list[Item], before: Callable[[FakePlan, int], None] | None = None) -> None:
-        self.items = items
-        self.before = before
-        self.requests: list[tuple[int, int, str]] = []
-        self.lock = threading.Lock()
-
-    def __call__(self, *, skip: int, take: int, sort_key: str) -> Page:
-        with self.lock:
-            if self.before:
-                self.before(self, len(self.requests))
-            self.requests.append((skip, take, sort_key))
-            items = (
-                sorted(self.items, key=lambda item: item["lastUpdated"]) if sort_key == "lastUpdated" else self.items
-            )
-            return Page([dict(item) for item in items[skip : skip + take]], len(items))
-
-    def fetch_plan_page(self, plan_id: str, *, skip: int, take: int, sort_key: str) -> Page:
-        assert plan_id == "plan"
-        return self(skip=skip, take=take, sort_key=sort_key)
+from tests.busy_plans import BusyPlan, FakePlan, Item, plan_items
 
 
 class Reader:
@@ -71,53 +41,20 @@ def test_a_plan_that_stands_still_arrives_whole_and_in_order(count: int, page_si
     assert read.pages <= len(plan.requests)
 
 
-def test_a_plan_of_one_page_is_one_request() -> None:
-    for count in (0, 1, 1500):
-        plan = FakePlan(plan_items(count))
-        assert Reader().read(plan) == PlanRead(items=count, pages=1, reads=1)
-        assert plan.requests == [(0, 1500, "sequenceId")]
+@pytest.mark.parametrize("count", [0, 1, 1500])
+def test_a_plan_of_one_page_is_one_request_besides_a_small_one(count: int) -> None:
+    plan = FakePlan(plan_items(count))
+    assert Reader().read(plan, parallel_pages=1) == PlanRead(items=count, pages=1, reads=1)
+    assert plan.requests == [(0, 1500, "sequenceId")]
+    plan = FakePlan(plan_items(count))
+    assert Reader().read(plan) == PlanRead(items=count, pages=1, reads=1)
+    assert set(plan.requests) <= {(0, 1500, "sequenceId"), (0, 1, "lastUpdated")}
 
 
 def test_3210_items_are_three_pages() -> None:
     plan, reader = FakePlan(plan_items(3210)), Reader()
     assert reader.read(plan) == PlanRead(items=3210, pages=3, reads=1)
     assert reader.items == plan.items
-
-
-def change(plan: FakePlan, rng: random.Random, tick: int, kinds: list[str]) -> None:
-    """Let a person change the plan; all but a delete leave a mark in the item's ``lastUpdated``."""
-    stamp = f"{1000 + tick:06}"
-    kind = rng.choice(kinds)
-    if kind == "insert" or not plan.items:
-        plan.items.insert(rng.randint(0, len(plan.items)), {"id": f"new{tick}", "name": "new", "lastUpdated": stamp})
-        return
-    position = rng.randrange(len(plan.items))
-    if kind == "edit":
-        plan.items[position] = {**plan.items[position], "name": f"edited {tick}", "lastUpdated": stamp}
-        return
-    item = plan.items.pop(position)
-    if kind == "move":
-        plan.items.insert(rng.randint(0, len(plan.items)), {**item, "lastUpdated": stamp})
-
-
-class BusyPlan(FakePlan):
-    """A plan that changes between the requests, by seed; knows every state it ever had."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-        self.ticks = 0
-        # From a plan that hardly changes to one that changes several times with every request.
-        self.changes_per_request = self.rng.choice([0.05, 0.2, 0.5, 2.5])
-        self.kinds = self.rng.choice([["insert", "delete", "move", "edit"], ["insert", "delete"], ["edit"]])
-        super().__init__(plan_items(self.rng.randint(3, 36)), before=lambda plan, _: self.work())
-        self.states = [list(self.items)]
-
-    def work(self) -> None:
-        rate = self.changes_per_request
-        for _ in range(int(rate) + (self.rng.random() < rate % 1)):
-            change(self, self.rng, self.ticks, self.kinds)
-            self.ticks += 1
-            self.states.append(list(self.items))
 
 
 def test_a_thousand_plans_that_change_between_pages_are_never_read_wrongly_in_silence() -> None:
@@ -171,7 +108,17 @@ def scripted(script: dict[int, Callable[[list[Item]], None]]) -> Callable[[FakeP
         ({3: lambda it: it.pop()}, "totalCount went from 10 to 9 at the page at 6", True),
         ({2: lambda it: it.append(it.pop(0))}, "the page at 3 begins with item 'i4' instead of 'i3'", True),
         ({4: lambda it: it[0].update(name="other")}, "the first page was another one after the last", True),
-        ({5: lambda it: it[9].update(lastUpdated="9")}, "newest change went from (10, '000002') to (10, '9')", True),
+        # The first page is of the state before, all others and both looks are of the one after.
+        (
+            {1: lambda it: [it[n].update(name="other", lastUpdated="9") for n in (0, 9)]},
+            "the first page was another one after the last",
+            True,
+        ),
+        (
+            {5: lambda it: it[9].update(lastUpdated="9")},
+            "newest change went from 000002 to 9 while the pages were read",
+            True,
+        ),
         ({2: lambda it: it.__setitem__(8, it[1])}, "1 ids came twice up to the page at 6, 9 of 10 items", False),
     ],
 )
@@ -196,6 +143,7 @@ def test_what_does_not_fit_is_told_and_the_plan_is_read_again(
         (lambda it: it[5].pop("id"), "the page at 3 has an item without an id"),
         (lambda it: it[5].update(id=""), "the page at 3 has an item without an id"),
         (lambda it: it[5].update(id="i4"), "the page at 3 has 4 items but only 3 ids"),
+        (lambda it: (it[4].update(id=7), it[5].update(id="7")), "the page at 3 has 4 items but only 3 ids"),
     ],
 )
 def test_a_page_that_is_wrong_by_itself_is_not_put_down_to_people_at_work(
@@ -218,7 +166,7 @@ def test_a_page_that_is_too_short_ends_the_read_and_never_loops(sent: int) -> No
     items = plan_items(10)
     requests = []
 
-    def fetch(*, skip: int, take: int, sort_key: str) -> Page:
+    def fetch(*, skip: int, take: int, sort_key: str, descending: bool = False) -> Page:
         requests.append(skip)
         return Page(items[skip : skip + (take if skip == 0 else min(take, sent))], len(items))
 
@@ -232,7 +180,7 @@ def test_a_page_that_is_too_short_ends_the_read_and_never_loops(sent: int) -> No
 
 def test_an_empty_first_page_of_a_plan_with_items_is_inconsistent() -> None:
     with pytest.raises(ApiError, match="the page at 0 of 7 has 0 items instead of 5"):
-        Reader().read(lambda *, skip, take, sort_key: Page([], 7), page_size=5)
+        Reader().read(lambda **_: Page([], 7), page_size=5)
 
 
 def test_pages_are_asked_for_side_by_side_but_never_more_than_allowed() -> None:
@@ -240,7 +188,7 @@ def test_pages_are_asked_for_side_by_side_but_never_more_than_allowed() -> None:
     together = threading.Barrier(4, timeout=30)  # breaks unless four requests are under way at once
     active, most, lock = 0, 0, threading.Lock()
 
-    def fetch(*, skip: int, take: int, sort_key: str) -> Page:
+    def fetch(*, skip: int, take: int, sort_key: str, descending: bool = False) -> Page:
         nonlocal active, most
         with lock:
             active += 1
@@ -248,7 +196,7 @@ def test_pages_are_asked_for_side_by_side_but_never_more_than_allowed() -> None:
         try:
             if 0 < skip <= 4 * 4 and sort_key == "sequenceId":
                 together.wait()
-            return plan(skip=skip, take=take, sort_key=sort_key)
+            return plan(skip=skip, take=take, sort_key=sort_key, descending=descending)
         finally:
             with lock:
                 active -= 1
@@ -274,10 +222,10 @@ def test_a_slow_taker_is_not_flooded_with_pages() -> None:
 def test_a_failing_page_ends_the_read_with_its_own_error() -> None:
     plan = FakePlan(plan_items(200))
 
-    def fetch(*, skip: int, take: int, sort_key: str) -> Page:
+    def fetch(*, skip: int, take: int, sort_key: str, descending: bool = False) -> Page:
         if skip == 8:
             raise ApiError(Failure(FailureKind.UNAVAILABLE, "no answer", retryable=True))
-        return plan(skip=skip, take=take, sort_key=sort_key)
+        return plan(skip=skip, take=take, sort_key=sort_key, descending=descending)
 
     reader = Reader()
     with pytest.raises(ApiError, match="no answer"):

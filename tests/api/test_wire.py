@@ -303,7 +303,7 @@ class TestTrust:
 
     async def test_tls_below_1_2_is_refused_in_the_triggerer(self) -> None:
         async with shared_client(config("https://127.0.0.1:9")) as client:
-            assert client._tls.minimum_version is ssl.TLSVersion.TLSv1_2
+            assert client._shared.tls.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 class TestProxies:

@@ -43,21 +43,6 @@ class TestConnection:
         with pytest.raises(AchieveItRequestError, match="no API key: put it into the password field"):
             AchieveItHook().get_conn()
 
-    def test_as_a_uri(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The API server hands a tested connection over as a URI, and users like them in variables."""
-        from airflow.providers.common.compat.sdk import Connection
-
-        fields = json.loads(simulator.connection())
-        uri = Connection(
-            conn_id="c",
-            conn_type="achieveit",
-            host=fields["host"],
-            password=fields["password"],
-            extra=json.dumps(fields["extra"]),
-        ).get_uri()
-        monkeypatch.setenv(CONN, uri)
-        assert AchieveItHook().test_connection()[0], uri
-
     async def test_the_asynchronous_client_is_the_same(self, simulator: RunningSimulator) -> None:
         from airflow_provider_achieveit.api.contract import UpdateKind
 
@@ -65,45 +50,6 @@ class TestConnection:
         async with AchieveItHook().get_async_conn() as client:
             status = await client.job_status(UpdateKind.PROGRESS, job_id)
         assert status.state in (JobState.APPLIED, JobState.PENDING)
-
-
-class TestTestConnection:
-    def test_reads_the_plan(self, simulator: RunningSimulator) -> None:
-        [plan] = simulator.world.plans.values()
-        assert AchieveItHook().test_connection() == (
-            True,
-            f"The key was accepted; plan {plan.id} is readable and has {len(plan.items)} items.",
-        )
-
-    def test_without_a_plan_says_what_it_does_not_know(
-        self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        set_connection(monkeypatch, simulator, extra={"plan_id": ""})
-        worked, told = AchieveItHook().test_connection()
-        assert worked
-        assert "Set plan_id" in told
-
-    def test_a_wrong_key(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-        set_connection(monkeypatch, simulator, password="wrong-canary-key")
-        worked, told = AchieveItHook().test_connection()
-        assert not worked
-        assert "key was not accepted" in told
-        assert "canary" not in told
-
-    def test_a_plan_that_may_not_be_seen(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-        set_connection(monkeypatch, simulator, extra={"plan_id": "p-9"})
-        worked, told = AchieveItHook().test_connection()
-        assert (worked, "may not see plan p-9" in told) == (False, True)
-
-    def test_asks_once_and_changes_nothing(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-        simulator.faults.add("status", status=503, times=None)
-        assert not AchieveItHook().test_connection()[0]
-        assert [request.method for request in simulator.world.requests] == ["GET"]
-
-    def test_no_such_connection(self) -> None:
-        worked, told = AchieveItHook("missing").test_connection()
-        assert not worked
-        assert "missing" in told
 
 
 class TestJobs:
@@ -165,6 +111,38 @@ class TestPlans:
             list(AchieveItHook().iter_plan_items(plan.id, page_size=50))
         assert caught.value.retryable
 
+    def test_a_loop_that_is_left_early_reads_no_more(self, simulator: RunningSimulator) -> None:
+        plan = generated_plan(900, seed=7)
+        simulator.world.plans[plan.id] = plan
+        items = AchieveItHook().iter_plan_items(plan.id, page_size=20, parallel_pages=2)
+        assert next(items)["id"] == plan.items[0].fields["id"]
+        items.close()  # type: ignore[attr-defined]
+        assert len(simulator.world.requests) <= 4
+
+    def test_a_plan_that_changes_is_read_again_for_a_dataframe(self, simulator: RunningSimulator) -> None:
+        plan = generated_plan(230, seed=7)
+        simulator.world.plans[plan.id] = plan
+        simulator.faults.add("mutate", path="skip=98", changes=["insert"])
+        with pytest.raises(AchieveItInconsistentExportError, match=plan.id):
+            AchieveItHook().get_plan_df(plan.id, page_size=50, parallel_pages=1, max_reads=1)
+        simulator.faults.add("mutate", path="skip=98", changes=["insert"])
+        frame = AchieveItHook().get_plan_df(plan.id, page_size=50)
+        assert list(frame["id"]) == [item.fields["id"] for item in plan.items]
+        assert len(frame) == 232
+
+    def test_settings_that_no_read_can_use(self, simulator: RunningSimulator) -> None:
+        with pytest.raises(ValueError, match="parallel_pages"):
+            next(AchieveItHook().iter_plan_items("p", parallel_pages=0))
+        with pytest.raises(ValueError, match="max_reads"):
+            AchieveItHook().get_plan_df("p", max_reads=0)
+        assert simulator.world.requests == []
+
+    def test_a_plan_without_items(self, simulator: RunningSimulator) -> None:
+        plan = generated_plan(0, seed=7)
+        simulator.world.plans[plan.id] = plan
+        assert list(AchieveItHook().iter_plan_items(plan.id)) == []
+        assert AchieveItHook().get_plan_df(plan.id).shape == (0, 0)
+
     def test_403(self, simulator: RunningSimulator) -> None:
         with pytest.raises(AchieveItForbiddenError, match="this key's user may not see plan nope"):
             list(AchieveItHook().iter_plan_items("nope"))
@@ -183,3 +161,17 @@ class TestPlans:
         goals = [goal for goals in frame["advancedMetricGoals"] for goal in goals]
         assert goals
         assert all(isinstance(goal["metricBucketValue"], Decimal) for goal in goals)
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [('{"environment": "government",}', "the extra is no JSON"), ('["government"]', "the extra must be a JSON object")],
+)
+def test_an_extra_that_cannot_be_read_does_not_send_the_key_to_another_address(
+    monkeypatch: pytest.MonkeyPatch, extra: str, told: str
+) -> None:
+    monkeypatch.setenv(CONN, json.dumps({"conn_type": "achieveit", "password": "a-key-of-a-tenant", "extra": extra}))
+    with pytest.raises(AchieveItRequestError, match=told):
+        AchieveItHook().get_conn()
+    works, message = AchieveItHook().test_connection()
+    assert (works, message.startswith("Nothing was tested: "), told in message) == (False, True, True)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_achieveit.api.config import ClientConfig
-from airflow_provider_achieveit.hooks.connection import client_config
+from airflow_provider_achieveit.hooks.connection import client_config, plan_url
+from airflow_provider_achieveit.hooks.connection_form import EXTRA_FIELDS
 
 
 def config(host: str | None = None, port: int | None = None, key: str | None = "k" * 32, **extra: Any) -> ClientConfig:
@@ -61,6 +62,10 @@ def test_base_url(given: dict[str, Any], url: str) -> None:
         ({"connect_timeout": 0}, "connect_timeout must be more than 0"),
         ({"max_retries": -1}, "max_retries must be from 0 to 100"),
         ({"max_retries": True}, "max_retries must be a number"),
+        ({"max_retries": 1.5}, "max_retries must be a whole number"),
+        ({"max_requests_per_minute": 0}, "max_requests_per_minute must be from 1"),
+        ({"max_requests_per_minute": "inf"}, "max_requests_per_minute must be a whole number"),
+        ({"max_requests_per_minute": "many"}, "max_requests_per_minute must be a number"),
         ({"verify": "/no/such/ca.pem"}, "a CA file that does not exist here: /no/such/ca.pem"),
         ({"allow_http": "perhaps"}, "allow_http must be true or false"),
     ],
@@ -79,8 +84,17 @@ def test_values_may_come_as_text(tmp_path: Path) -> None:
 
 
 def test_empty_means_missing() -> None:
-    fields = ("environment", "timeout", "connect_timeout", "max_retries", "verify", "plan_id", "allow_http")
-    assert config(**dict.fromkeys(fields, "")) == config(**dict.fromkeys(fields)) == config()
+    assert config(**dict.fromkeys(EXTRA_FIELDS, "")) == config(**dict.fromkeys(EXTRA_FIELDS)) == config()
+
+
+def test_the_defaults_that_the_form_shows_are_those_that_hold() -> None:
+    shown = {name: field["schema"]["default"] for name, field in EXTRA_FIELDS.items() if "default" in field["schema"]}
+    assert config(**shown) == config()
+
+
+def test_a_limit_of_requests_may_come_as_text() -> None:
+    assert config().max_requests_per_minute is None
+    assert config(max_requests_per_minute="30").max_requests_per_minute == 30
 
 
 def test_verify_may_be_switched_off() -> None:
@@ -96,3 +110,17 @@ def test_a_mistyped_extra_field_is_reported(caplog: pytest.LogCaptureFixture) ->
 
 def test_the_key_is_not_shown() -> None:
     assert "kkkk" not in repr(config())
+
+
+def test_a_plan_has_an_address_where_the_connection_tells_one() -> None:
+    assert plan_url({}, "42") is None
+    assert plan_url({"web_url": ""}, "42") is None
+    assert plan_url({"web_url": "https://app.example.com/p/{plan_id}?v=1"}, "a/b c") == (
+        "https://app.example.com/p/a%2Fb%20c?v=1"
+    )
+
+
+@pytest.mark.parametrize("template", ["https://app.example.com/plans", "javascript:alert({plan_id})", "{plan_id}"])
+def test_a_web_url_that_is_no_template_is_told(template: str) -> None:
+    with pytest.raises(ValueError, match=r"web_url must be an address with .plan_id. in it"):
+        plan_url({"web_url": template}, "42")

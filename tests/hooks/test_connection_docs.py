@@ -1,0 +1,41 @@
+"""docs/connection.md: its connections are connections, and its table has every field."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
+from airflow_provider_achieveit.hooks.connection import client_config
+from airflow_provider_achieveit.hooks.connection_form import EXTRA_FIELDS
+
+TEXT = (Path(__file__).parents[2] / "docs" / "connection.md").read_text(encoding="utf-8")
+VARIABLES = re.findall(r"\$ export AIRFLOW_CONN_ACHIEVEIT_DEFAULT='([^']*)'", TEXT)
+
+
+def test_every_field_is_told_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", TEXT, re.MULTILINE))
+    assert list(rows) == list(EXTRA_FIELDS)
+    for name, field in EXTRA_FIELDS.items():
+        default = field["schema"].get("default")
+        told = "none" if default is None else str(default).lower()
+        assert rows[name].strip("`").startswith(told), name
+
+
+def test_the_environment_variables_make_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(VARIABLES) == 2
+    for value in VARIABLES:
+        monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", value)
+        with AchieveItHook().get_conn() as client:
+            assert client.config.base_url == "https://gov-api.achieveit.com"
+            assert client.config.api_key == "YOUR-API-KEY"
+    assert client.config.max_requests_per_minute == 60
+
+
+def test_the_json_of_the_extra_field_is_understood() -> None:
+    [extra] = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    made = client_config(host="", port=0, password="k", extra=json.loads(extra))
+    assert (made.base_url, made.max_requests_per_minute) == ("https://gov-api.achieveit.com", 60)
