@@ -1,0 +1,209 @@
+"""The links of a task's page, asked for as the page does, while the task waits and when it has ended."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, task
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.utils.state import TaskInstanceState
+from fastapi.testclient import TestClient
+
+from airflow_provider_achieveit.operators.export import AchieveItExportPlanOperator, AchieveItExportPlanToFileOperator
+from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgressUpdatesOperator
+from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
+from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.dag_runs import FinishedRun, run_dag
+from tests.going_run import GoingRun, register
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+_numbers = itertools.count()
+
+GOOD = {"external_id": "pat-nps", "status": "On Track", "metric_value": "41.50", "as_of_date": "2026-01-05"}
+PLAN, HISTORY = "Plan in AchieveIt", "Sync history"
+
+
+@pytest.fixture(scope="module")
+def api(airflow_db: None) -> Iterator[TestClient]:
+    """The REST API of Airflow, for somebody who may see everything."""
+    from airflow.api_fastapi.app import create_app, get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "only-for-this-test-process-" * 3)
+        app = create_app(apps="core")
+        token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="ada", role="admin"))
+        yield TestClient(app, headers={"Authorization": f"Bearer {token}"})
+
+
+@pytest.fixture
+def web(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> RunningSimulator:
+    """The simulator, whose connection tells where the web application has its plans."""
+    set_web_url(simulator, monkeypatch, "https://app.example.com/plans/{plan_id}")
+    return simulator
+
+
+def set_web_url(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch, web_url: str) -> None:
+    connection = json.loads(simulator.connection())
+    connection["extra"] |= {"web_url": web_url}
+    monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", json.dumps(connection))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "ledger.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_LEDGER", json.dumps(connection))
+    return "ledger"
+
+
+def links(
+    api: TestClient, run: FinishedRun | GoingRun, task_id: str = "push", map_index: int = -1
+) -> dict[str, str | None]:
+    dag_id, run_id = (
+        (run.dag.dag_id, run.run_id) if isinstance(run, GoingRun) else (run.dag_run.dag_id, run.dag_run.run_id)
+    )
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/links"
+    answer = api.get(path, params={"map_index": map_index})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, str | None] = answer.json()["extra_links"]
+    return found
+
+
+def push_dag(**options: Any) -> DAG:
+    with DAG(f"links_{next(_numbers)}", schedule=None) as dag:
+        AchieveItSubmitProgressUpdatesOperator(task_id="push", **{"rows": [GOOD], "poll_interval": 0.05, **options})
+    return dag
+
+
+def test_a_dag_keeps_its_links_when_it_is_serialized() -> None:
+    [encoded] = DagSerialization.to_dict(push_dag())["dag"]["tasks"]
+    assert encoded["__var"]["_operator_extra_links"] == {
+        PLAN: "_link_AchieveItPlanLink",
+        HISTORY: "_link_AchieveItSyncHistoryLink",
+    }
+
+
+def test_the_links_of_a_task_that_has_ended(api: TestClient, web: RunningSimulator, ledger: str) -> None:
+    run = run_dag(push_dag(plan_id="{{ dag.dag_id }}/1", ledger_conn_id=ledger))
+    dag_id, run_id = run.dag_run.dag_id, run.dag_run.run_id
+    asked = f"dag_id={dag_id}&task_id=push&run_id={run_id.replace(':', '%3A').replace('+', '%2B')}"
+    assert links(api, run) == {
+        PLAN: f"https://app.example.com/plans/{dag_id}%2F1",
+        HISTORY: f"/achieveit/history?{asked}",
+    }
+
+
+def test_the_history_link_leads_to_the_page_of_the_task(
+    api: TestClient, simulator: RunningSimulator, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__ACHIEVEIT__LEDGER_CONN_ID", ledger)
+    run, _ = run_dag(push_dag(ledger_conn_id=ledger)), run_dag(push_dag(ledger_conn_id=ledger))
+    page = api.get(str(links(api, run)[HISTORY]))
+    assert page.status_code == 200
+    [mine, other] = [batch.filename for batch in simulator.world.batches]
+    assert mine in page.text
+    assert other not in page.text
+
+
+def test_the_links_are_there_while_the_task_waits_in_the_triggerer(
+    api: TestClient, web: RunningSimulator, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/team/")
+    dag = push_dag(plan_id=DEMO_PLAN_ID, ledger_conn_id=ledger, deferrable=True)
+    register(dag)
+    run = GoingRun(dag)
+    seen: list[dict[str, str | None]] = []
+    trigger = run._trigger
+
+    def look_then_trigger(instance: Any) -> None:
+        assert instance.state == TaskInstanceState.DEFERRED
+        seen.append(links(api, run))
+        trigger(instance)
+
+    monkeypatch.setattr(run, "_trigger", look_then_trigger)
+    assert run.go_on() == "success"
+    assert seen == [links(api, run)]
+    assert seen[0][PLAN] == f"https://app.example.com/plans/{DEMO_PLAN_ID}"
+    assert str(seen[0][HISTORY]).startswith("https://airflow.example.com/team/achieveit/history?dag_id=")
+
+
+def test_the_links_are_there_while_the_task_itself_waits(
+    api: TestClient, web: RunningSimulator, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, str | None]] = []
+    dag = push_dag(plan_id=DEMO_PLAN_ID, ledger_conn_id=ledger, deferrable=False)
+    register(dag)
+    run = GoingRun(dag)
+    operator = dag.get_task("push")
+    wait = operator._wait
+
+    def look_then_wait(*args: Any) -> Any:
+        seen.append(links(api, run))
+        return wait(*args)
+
+    # Between the submit and its wait, which is the operator's own.
+    monkeypatch.setattr(type(operator), "_wait", lambda _, *args: look_then_wait(*args))
+    assert run.go_on() == "success"
+    assert [sorted(found) for found in seen] == [[PLAN, HISTORY]]
+    assert None not in seen[0].values()
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_link_that_leads_nowhere_shows_nothing(
+    api: TestClient, simulator: RunningSimulator, deferrable: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = run_dag(push_dag(plan_id=DEMO_PLAN_ID, deferrable=deferrable))
+    assert run.state == "success"
+    assert links(api, run) == {PLAN: None, HISTORY: None}
+    assert "[error" not in capfd.readouterr().out
+
+
+def test_a_web_url_that_is_no_address_does_not_fail_what_was_sent(
+    api: TestClient, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    set_web_url(simulator, monkeypatch, "app.example.com")
+    run = run_dag(push_dag(plan_id=DEMO_PLAN_ID))
+    assert run.state == "success"
+    assert links(api, run)[PLAN] is None
+    told = capfd.readouterr().out
+    assert told.count("the extra field web_url must be an address with {plan_id} in it") == 1
+    assert "[error" not in told
+
+
+def test_each_task_of_a_mapped_one_has_its_own_links(api: TestClient, web: RunningSimulator) -> None:
+    with DAG(f"links_{next(_numbers)}", schedule=None) as dag:
+        AchieveItSubmitProgressUpdatesOperator.partial(task_id="push", rows=[GOOD]).expand(plan_id=["a", "b"])
+    run = run_dag(dag)
+    found = [links(api, run, map_index=index)[PLAN] for index in (0, 1)]
+    assert found == ["https://app.example.com/plans/a", "https://app.example.com/plans/b"]
+
+
+def test_a_function_s_task_has_the_links_too(api: TestClient, web: RunningSimulator) -> None:
+    with DAG(f"links_{next(_numbers)}", schedule=None) as dag:
+
+        @task.achieveit_progress_updates(plan_id=DEMO_PLAN_ID)
+        def push() -> list[dict[str, str]]:
+            return [GOOD]
+
+        push()
+    assert str(links(api, run_dag(dag))[PLAN]).endswith(DEMO_PLAN_ID)
+
+
+def test_an_export_links_to_its_plan_even_where_it_fails(
+    api: TestClient, web: RunningSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "warehouse.db")})
+    )
+    with DAG(f"links_{next(_numbers)}", schedule=None) as dag:
+        AchieveItExportPlanOperator(task_id="load", plan_id="no-such-plan", conn_id="warehouse")
+        AchieveItExportPlanToFileOperator(task_id="write", plan_id=DEMO_PLAN_ID, path=str(tmp_path / "plan.jsonl"))
+    run = run_dag(dag)
+    assert (run.task_state("load"), run.task_state("write")) == ("failed", "success")
+    assert links(api, run, "load") == {PLAN: "https://app.example.com/plans/no-such-plan"}
+    assert links(api, run, "write") == {PLAN: f"https://app.example.com/plans/{DEMO_PLAN_ID}"}
