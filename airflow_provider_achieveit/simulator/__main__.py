@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from pathlib import Path
 
 from airflow_provider_achieveit.simulator.faults import KINDS
+from airflow_provider_achieveit.simulator.options import OPTIONS
 from airflow_provider_achieveit.simulator.seed_data import demo_world
-from airflow_provider_achieveit.simulator.world import DEFAULT_API_KEY
 
 _STOP = {signal.SIGINT, signal.SIGTERM}
 _EPILOG = f"""\
@@ -34,7 +33,15 @@ def main(arguments: list[str] | None = None) -> None:
     :param arguments: the command line (default: the process's).
     :raises SystemExit: something is wrong with the arguments, or it cannot start.
     """
-    options = _parser().parse_args(arguments)
+    serve(_parser().parse_args(arguments))
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Run the simulator until it is interrupted.
+
+    :param options: what was given for :data:`~.options.OPTIONS`.
+    :raises SystemExit: something is wrong with them, or it cannot start.
+    """
     # Blocked in every thread, so that only sigwait below gets them and the server stops in an orderly way.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     try:
@@ -68,26 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=8400, help="TCP port, 0 for a free one (default: %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--tls", action="store_true", help="serve HTTPS by a CA of its own")
-    parser.add_argument(
-        "--tls-name", action="append", default=[], metavar="NAME", help="further host name of the certificate"
-    )
-    parser.add_argument(
-        "--ca-file",
-        type=Path,
-        metavar="FILE",
-        help="where the CA is kept, its private key beside it in FILE.key; used again at the next start (default: "
-        "beside the file of --state, else a file that lasts as long as the server)",
-    )
-    parser.add_argument("--state", type=Path, metavar="FILE", help="keep the state in this file over restarts")
-    parser.add_argument(
-        "--job-seconds", type=float, default=2.0, metavar="S", help="how long a job is processed (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--api-key", default=DEFAULT_API_KEY, metavar="KEY", help="the key to accept (default: %(default)s)"
-    )
+    for name, settings in OPTIONS:
+        parser.add_argument(name, **settings)
     return parser
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from airflow_provider_achieveit.api.contract import STATUSES
 from airflow_provider_achieveit.simulator.demo_strategy import CURRENCY, NUMBER, PERCENT, STRATEGY
-from airflow_provider_achieveit.simulator.world import DEFAULT_API_KEY, Item, Plan, User, World
+from airflow_provider_achieveit.simulator.options import DEFAULT_API_KEY
+from airflow_provider_achieveit.simulator.world import Item, Plan, User, World
 
 DEMO_PLAN_ID = "a0e2ce03-8d0e-4325-9a13-17a8b5936591"
 ORGANIZATION_ID = "5f0c61f2-6d6c-4a53-8c57-0b1d3a9d2f10"
@@ -36,7 +37,7 @@ _FREQUENCIES = ("Monthly", "Weekly", "Quarterly", "Biweekly", "Daily", "NotRequi
 def demo_world(api_key: str = DEFAULT_API_KEY) -> World:
     """Return a world with the demo plan and one user who may see everything.
 
-    :param api_key: the key of that user (default :data:`~.world.DEFAULT_API_KEY`).
+    :param api_key: the key of that user (default :data:`~.options.DEFAULT_API_KEY`).
     """
     return World([demo_plan()], {api_key: User("API Account")})
 

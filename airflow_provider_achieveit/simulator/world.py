@@ -14,10 +14,9 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_achieveit.api.contract import UpdateKind
+from airflow_provider_achieveit.simulator.options import DEFAULT_API_KEY
 from airflow_provider_achieveit.simulator.settings import Settings, settings_from_json
 from airflow_provider_achieveit.simulator.validation import BatchRefusedError, Rules, Update, read_batch
-
-DEFAULT_API_KEY = "simulator-key"
 
 
 @dataclass(slots=True)
@@ -181,7 +180,7 @@ class World:
     """All that the simulator knows. Safe to read and change from several threads through its methods.
 
     :param plans: the plans (default: none).
-    :param users: users by API key (default: one who sees everything, with :data:`DEFAULT_API_KEY`).
+    :param users: users by API key (default: one who sees everything, with :data:`~.options.DEFAULT_API_KEY`).
     :param settings: the tenant's ways (default: those of :class:`Settings`).
     """
 
