@@ -50,7 +50,7 @@ from airflow_provider_achieveit.stores.records import (
 from airflow_provider_achieveit.updates.rejects import Reject
 from airflow_provider_achieveit.warehouse.databases import database_of
 
-__all__ = ["Ledger", "LedgerError", "TaskKey", "ledger_engine"]
+__all__ = ["Ledger", "LedgerError", "TaskKey", "ledger_engine", "limit_waits"]
 
 _LOCK_SECONDS = 10
 _MYSQL_LIMITS = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
@@ -114,7 +114,7 @@ class Ledger:
         self._claimed: dict[str, int] = {}
         self._planned = False
         self._given_up = False
-        event.listen(engine, "do_connect", _limit_waits)
+        limit_waits(engine)
 
     def __enter__(self) -> Ledger:
         return self
@@ -300,7 +300,15 @@ def _same(seen: Any, found: Any) -> bool:
     return bool((seen.id, seen.state) == (found.id, found.state))
 
 
-def _limit_waits(dialect: Any, _record: Any, _args: Any, options: dict[str, Any]) -> None:
-    """Give up on a server that does not answer; limits in the connection's extra stay."""
-    for name, seconds in _LIMITS.get(dialect.driver, {}).items():
-        options.setdefault(name, seconds)
+def limit_waits(engine: Engine, **shorter: int) -> None:
+    """Let connections of an engine give up on a server that does not answer; limits in the connection's extra stay.
+
+    :param engine: an engine nobody has connected with yet.
+    :param shorter: seconds in the place of the usual ones, for drivers that know these options.
+    """
+
+    def limit(dialect: Any, _record: Any, _args: Any, options: dict[str, Any]) -> None:
+        for name, seconds in _LIMITS.get(dialect.driver, {}).items():
+            options.setdefault(name, shorter.get(name, seconds))
+
+    event.listen(engine, "do_connect", limit)

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.schema import CreateTable
 
-from airflow_provider_achieveit.warehouse.databases import Database
+from airflow_provider_achieveit.warehouse.databases.base import Database
 from airflow_provider_achieveit.warehouse.types import UtcMoment
 
 _ID_CHARS = 250
@@ -117,7 +117,7 @@ def make_missing(database: Database, tables: LedgerTables) -> None:
                 "shorter ledger_table"
             )
     with engine.begin() as connection:
-        missing = _missing(connection, tables)
+        missing = missing_tables(connection, tables)
     for table in missing:
         try:
             with engine.begin() as connection:
@@ -128,7 +128,7 @@ def make_missing(database: Database, tables: LedgerTables) -> None:
             if not _refused(error):
                 raise
             with engine.begin() as connection:
-                if table not in _missing(connection, tables):
+                if table not in missing_tables(connection, tables):
                     continue
             raise LedgerError(
                 f"The ledger's table {table.fullname} does not exist and could not be made: "
@@ -137,7 +137,11 @@ def make_missing(database: Database, tables: LedgerTables) -> None:
             ) from error
 
 
-def _missing(connection: Connection, tables: LedgerTables) -> list[Table]:
+def missing_tables(connection: Connection, tables: LedgerTables) -> list[Table]:
+    """Return those of the tables that are not there.
+
+    :raises LedgerError: their schema is not there, or one that is there lacks columns.
+    """
     inspector = inspect(connection)
     missing: list[Table] = []
     for table in (tables.submissions, tables.rejects):

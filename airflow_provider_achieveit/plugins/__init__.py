@@ -1,0 +1,1 @@
+"""What Airflow's own user interface gets from this provider."""
