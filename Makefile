@@ -3,11 +3,15 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-LOCK_VENV := .venv-lock
+UV_VENV := .venv-uv
 LOCK_PYTHONS := 3.11 3.12 3.13
+DIALECTS_VENV := .venv-dialects
+# Each supported version of Airflow with a constraints/airflow-X.Y.Z.txt has an environment of its own.
+AIRFLOW_VENV := .venv-airflow-
+AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test test-cluster demo benchmark-import lock clean
+.PHONY: help venv lint test test-browser test-cluster test-dialects test-versions demo benchmark-import benchmark-export benchmark-submit lock clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
@@ -21,10 +25,30 @@ lint: venv ## Check style, format and types.
 	@echo "== mypy: types" && $(BIN)/mypy
 
 test: lint ## Check style, format and types, then run the whole suite on all cores.
-	@echo "== pytest: the whole suite" && $(BIN)/pytest -n auto
+	@echo "== pytest: the whole suite" && $(BIN)/pytest -n auto --dist worksteal
 
 test-cluster: venv ## Run a whole Airflow with Celery, kill its parts, and count what reached AchieveIt (Redis, PostgreSQL).
 	@echo "== pytest: a whole cluster" && $(BIN)/pytest -n 0 -m cluster tests/cluster
+
+test-browser: venv ## Look at Airflow's pages with a real browser (Chromium); screenshots go to build/screenshots.
+	@echo "== pytest: in a browser" && $(BIN)/pytest -n 0 -m browser tests/browser
+
+test-dialects: venv $(UV_VENV)/bin/uv ## Compile for Snowflake and BigQuery, whose packages need an older SQLAlchemy, in an environment of its own.
+	@test -x $(DIALECTS_VENV)/bin/pytest || { echo "== environment: $(DIALECTS_VENV)" \
+	    && $(BIN)/python -m venv $(DIALECTS_VENV) \
+	    && $(UV_VENV)/bin/uv pip install --quiet --python $(DIALECTS_VENV)/bin/python \
+	        --requirement constraints/dialects.txt; }
+	@echo "== pytest: all dialects" && PYTHONPATH=. ALL_DIALECTS=true $(DIALECTS_VENV)/bin/pytest tests/warehouse/test_dialects.py
+
+test-versions: $(UV_VENV)/bin/uv ## Let each supported version of Airflow load the provider, in an environment of its own.
+	@failed=0; python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") && for version in $(AIRFLOWS); do \
+	    environment=$(AIRFLOW_VENV)$$version; \
+	    test -x $$environment/bin/python || $(UV_VENV)/bin/uv venv --quiet --python "$$python" $$environment || exit 1; \
+	    $(UV_VENV)/bin/uv pip install --quiet --python $$environment/bin/python \
+	        --constraint constraints/airflow-$$version.txt --requirement constraints/airflow-$$version.in \
+	        --editable ".[simulator,parquet,openlineage,cli]" || exit 1; \
+	    $$environment/bin/python scripts/check_provider.py || failed=1; \
+	done && exit $$failed
 
 demo: venv ## Both roads on this machine: a KPI table to a local AchieveIt, and its plan into SQLite.
 	@$(BIN)/python scripts/demo.py
@@ -32,17 +56,32 @@ demo: venv ## Both roads on this machine: a KPI table to a local AchieveIt, and 
 benchmark-import: venv ## Print what importing the provider's operators costs a DAG file.
 	@$(BIN)/python benchmarks/import_time.py
 
-lock: ## Refresh constraints/: newest versions that fit pyproject.toml and constraints/lock.in.
-	@test -x $(LOCK_VENV)/bin/uv || { \
-	    python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") && "$$python" -m venv $(LOCK_VENV) \
-	    && $(LOCK_VENV)/bin/python -m pip install --quiet uv; }
+benchmark-export: venv ## Time the export into PostgreSQL beside its limit, pandas and dlt, and print its memory (a quarter of an hour).
+	@$(BIN)/python benchmarks/export.py
+
+benchmark-submit: venv ## Print what a million rows to checked batches cost beside a plain COPY (PostgreSQL).
+	@$(BIN)/python benchmarks/submit.py
+
+$(UV_VENV)/bin/uv:
+	@python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") && "$$python" -m venv $(UV_VENV) \
+	    && $(UV_VENV)/bin/python -m pip install --quiet uv
+
+lock: $(UV_VENV)/bin/uv ## Refresh constraints/: newest versions that fit pyproject.toml and constraints/*.in.
 	@for version in $(LOCK_PYTHONS); do \
 	    echo "== constraints/py$$version.txt"; \
-	    $(LOCK_VENV)/bin/uv pip compile pyproject.toml constraints/lock.in --all-extras --group test --group lint \
+	    $(UV_VENV)/bin/uv pip compile pyproject.toml constraints/lock.in --all-extras --group test --group lint \
 	        --python-version $$version --upgrade --no-header --no-annotate --strip-extras --quiet \
 	        --output-file constraints/py$$version.txt || exit 1; \
 	done
+	@echo "== constraints/dialects.txt" && $(UV_VENV)/bin/uv pip compile --group dialects --python-version 3.11 --upgrade \
+	    --no-header --no-annotate --quiet --output-file constraints/dialects.txt
+	@for version in $(AIRFLOWS); do \
+	    echo "== constraints/airflow-$$version.txt"; \
+	    $(UV_VENV)/bin/uv pip compile pyproject.toml constraints/airflow-$$version.in --all-extras --python-version 3.11 \
+	        --upgrade --no-header --no-annotate --strip-extras --quiet --output-file constraints/airflow-$$version.txt \
+	        || exit 1; \
+	done
 
 clean: ## Remove what the other targets made: environments, caches, the demo's files.
-	rm -rf $(VENV) $(LOCK_VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(UV_VENV) $(DIALECTS_VENV) $(AIRFLOW_VENV)* .venv-dlt .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -82,7 +82,7 @@ class AchieveItInconsistentExportError(AchieveItError):
 
 
 class AchieveItLoadRefusedError(AchieveItError, AirflowFailException):
-    """The warehouse or the settings do not allow a load: nothing was written, and a retry would not help."""
+    """The warehouse, the file's place, run or settings forbid a load: nothing was written, no retry helps."""
 
 
 _ERRORS: dict[FailureKind, type[AchieveItError]] = {

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_achieveit.hooks import connection_form
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata (entry point group ``apache_airflow_provider``)."""
@@ -37,57 +39,74 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": [{"integration-name": "AchieveIt", "python-modules": ["airflow_provider_achieveit.sensors.job"]}],
-        "triggers": [{"integration-name": "AchieveIt", "python-modules": ["airflow_provider_achieveit.triggers.job"]}],
+        "triggers": [
+            {
+                "integration-name": "AchieveIt",
+                "python-modules": [
+                    "airflow_provider_achieveit.triggers.job",
+                    "airflow_provider_achieveit.triggers.plan",
+                ],
+            }
+        ],
+        "asset-uris": _ASSET_URIS,
+        # The name that Airflow 2 has for them.
+        "dataset-uris": _ASSET_URIS,
+        "extra-links": [
+            "airflow_provider_achieveit.links.AchieveItPlanLink",
+            "airflow_provider_achieveit.links.AchieveItSyncHistoryLink",
+        ],
+        "task-decorators": [
+            {
+                "name": "achieveit_progress_updates",
+                "class-name": "airflow_provider_achieveit.decorators.updates.progress_updates_task",
+            },
+            {
+                "name": "achieveit_metric_updates",
+                "class-name": "airflow_provider_achieveit.decorators.updates.metric_updates_task",
+            },
+        ],
+        "notifications": ["airflow_provider_achieveit.notifications.progress.AchieveItProgressNotifier"],
+        "cli": ["airflow_provider_achieveit.cli.definition.get_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "achieveit",
                 "hook-name": "AchieveIt",
                 "hook-class-name": "airflow_provider_achieveit.hooks.achieveit.AchieveItHook",
-                "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "login"],
-                    "relabeling": {"password": "API key", "host": "Base URL"},
-                    "placeholders": {"host": "empty: by environment"},
-                },
-                "conn-fields": _CONNECTION_FIELDS,
+                "ui-field-behaviour": connection_form.STANDARD_FIELDS,
+                "conn-fields": connection_form.EXTRA_FIELDS,
             }
         ],
+        "config": {
+            "achieveit": {
+                "description": "The sync history page, in Airflow's menu Browse (Airflow 3.1 and later).",
+                "options": _CONFIG_OPTIONS,
+            }
+        },
     }
 
 
-_CONNECTION_FIELDS: dict[str, Any] = {
-    "environment": {
-        "label": "Environment",
-        "description": "Decides the base URL when that field is empty.",
-        "schema": {"type": ["string", "null"], "enum": ["commercial", "government"], "default": "commercial"},
+_ASSET_URIS = [
+    {
+        "schemes": ["achieveit"],
+        "handler": "airflow_provider_achieveit.assets.plan.sanitize_uri",
+        "factory": "airflow_provider_achieveit.assets.plan.create_asset",
+        "to_openlineage_converter": "airflow_provider_achieveit.assets.plan.convert_asset_to_openlineage",
+    }
+]
+
+_CONFIG_OPTIONS: dict[str, Any] = {
+    "ledger_conn_id": {
+        "description": "The connection of the ledger to show: the ledger_conn_id of the submit operators. Empty: none.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "warehouse",
+        "default": "",
     },
-    "plan_id": {
-        "label": "Plan ID",
-        "description": "A plan that the connection test may read.",
-        "schema": {"type": ["string", "null"]},
-    },
-    "timeout": {
-        "label": "Timeout (s)",
-        "description": "Seconds to wait for an answer.",
-        "schema": {"type": ["number", "null"], "default": 60, "exclusiveMinimum": 0},
-    },
-    "connect_timeout": {
-        "label": "Connect timeout (s)",
-        "description": "Seconds to wait for a connection.",
-        "schema": {"type": ["number", "null"], "default": 10, "exclusiveMinimum": 0},
-    },
-    "max_retries": {
-        "label": "Max retries",
-        "description": "How often a request is repeated that may be repeated.",
-        "schema": {"type": ["integer", "null"], "default": 5, "minimum": 0},
-    },
-    "verify": {
-        "label": "Verify TLS",
-        "description": "true, false, or the path of a CA file.",
-        "schema": {"type": ["string", "null"], "default": "true"},
-    },
-    "allow_http": {
-        "label": "Allow plain http",
-        "description": "For a simulator on this machine; honoured for loopback hosts only.",
-        "schema": {"type": ["boolean", "null"], "default": False},
+    "ledger_table": {
+        "description": "The ledger's table, or schema.table: the ledger_table of the submit operators.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "ops.achieveit_submissions",
+        "default": "achieveit_submissions",
     },
 }

@@ -19,6 +19,7 @@ from typing import Protocol
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
 from airflow_provider_achieveit.api.jobs import JobEnd, JobWait, WaitOutcome
+from airflow_provider_achieveit.api.progress import report
 from airflow_provider_achieveit.stores.records import (
     BatchRecord,
     BatchState,
@@ -30,6 +31,7 @@ from airflow_provider_achieveit.unsure import (
     earlier_jobs_run,
     interrupted,
     killed,
+    not_all_sent,
     replaced_batches,
     sent_elsewhere,
     unsure_batch,
@@ -93,6 +95,8 @@ def decide(record: BatchRecord | None, *, resubmit_always: bool, generation: int
 
 
 class _Client(Protocol):
+    def await_turn(self) -> None: ...
+
     def submit(self, kind: UpdateKind, filename: str, body: bytes) -> str: ...
 
     def look_at_jobs(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome: ...
@@ -127,12 +131,16 @@ class Submission:
         self._generation = generation
         self._resubmit_always = resubmit_always
         self._resubmit_unsure = resubmit_unsure
-        self._planned = 0
+        self._plan: Sequence[SubmittedBatch] = ()
         self._stopped = False
         self.sending: SubmittedBatch | None = None
         """The batch that is on its way just now: should the process be killed, nobody can tell whether it arrived."""
         self.sent: list[SubmittedBatch] = []
         """The batches brought to AchieveIt, or found there, so far."""
+        self.posted: list[SubmittedBatch] = []
+        """Those of them that were sent just now."""
+        self.found_applied: list[SubmittedBatch] = []
+        """Those of them that were applied, or found to be applied, in this round of tries, but not sent just now."""
 
     def begin(self, plan: Sequence[SubmittedBatch], *, poll_interval: float, deadline: float) -> None:
         """Settle what earlier content of this task has left behind, and write down what is to be sent now.
@@ -146,7 +154,7 @@ class Submission:
         :raises ApiError: earlier jobs have not ended in time, or nobody can tell whether an earlier batch is queued;
             nothing of the present content was sent.
         """
-        self._planned = len(plan)
+        self._plan = plan
         planned = {batch.sha256 for batch in plan}
         earlier = {
             fingerprint: record
@@ -203,12 +211,14 @@ class Submission:
         for batch, body in batches:
             try:
                 if self._stopped:
-                    raise ApiError(killed(self._planned - len(self.sent) - len(failures)))
+                    raise ApiError(killed())
                 self.sent.append(self.submit(batch, body))
+                report("batches sent", len(self.sent), len(self._plan))
             except ApiError as error:
                 if error.failure.kind is not FailureKind.UNSURE:
                     if not failures:
-                        raise
+                        kept = bool(self._store.place(batch.sha256))
+                        raise ApiError(not_all_sent(error.failure, self._plan, self.sent, kept=kept)) from None
                     # Not to be lost behind an error that a retry may mend.
                     told = f"\nThen: {error.failure.message}"
                     break
@@ -217,7 +227,7 @@ class Submission:
                 if len(failures) == _MAX_UNSURE:
                     break
         if failures:
-            not_sent = self._planned - len(self.sent) - len(failures)
+            not_sent = len(self._plan) - len(self.sent) - len(failures)
             failure = unsure_batches(failures, known=len(self.sent), not_sent=not_sent, places=places)
             raise ApiError(replace(failure, message=failure.message + told))
         return self.sent
@@ -239,6 +249,8 @@ class Submission:
             record = self._looked_up(batch.sha256, record)
             decision = self._decide(record)
         if record and decision is Decision.SKIP:
+            if record.generation == self._generation and not record.elsewhere:
+                self.found_applied.append(batch)
             log.info("Batch %s was applied as job %s: not sent again", batch.filename, record.job_id)
             return replace(batch, state=BatchState.APPLIED, job_id=record.job_id, unchanged=True)
         if record and decision is Decision.REATTACH:
@@ -275,11 +287,16 @@ class Submission:
         result = self._client.look_at_jobs(self._kind, wait).results.get(job_id)
         state = _STATE_AT_END[result.end] if result else BatchState.QUEUED
         if state is not record.state:
-            record = replace(record, state=state, reason=result.reason if result else "")
+            generation = self._generation if state is BatchState.APPLIED else record.generation
+            record = replace(record, state=state, reason=result.reason if result else "", generation=generation)
             self._store.put(fingerprint, record)
         return record
 
     def _send(self, batch: SubmittedBatch, body: bytes) -> SubmittedBatch:
+        # Before it is said to be on its way: nobody has to wonder about a batch that was only waiting for its turn.
+        self._client.await_turn()
+        if self._stopped:
+            raise ApiError(killed())
         record = BatchRecord(BatchState.SENDING, None, self._generation, time.time(), batch.filename, batch.rows)
         try:
             self._store.claim(batch.sha256, record)
@@ -298,9 +315,19 @@ class Submission:
             # Certainly not queued: a later try may send it without asking anybody.
             self._store.put(batch.sha256, replace(record, state=BatchState.PLANNED))
             raise
-        log.info("Batch %s (%d rows, %d bytes) queued as job %s", batch.filename, batch.rows, len(body), job_id)
+        log.info(
+            "Batch %d of %d, %s (%d rows, %d bytes), queued as job %s in %.1f s",
+            len(self.sent) + 1,
+            len(self._plan),
+            batch.filename,
+            batch.rows,
+            len(body),
+            job_id,
+            time.time() - record.at,
+        )
         _note(self._store, batch.sha256, replace(record, state=BatchState.QUEUED, job_id=job_id))
         self.sending = None
+        self.posted.append(batch)
         return replace(batch, state=BatchState.QUEUED, job_id=job_id, sent_at=record.at)
 
     def _post(self, batch: SubmittedBatch, body: bytes) -> str:

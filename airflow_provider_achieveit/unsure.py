@@ -100,9 +100,29 @@ def earlier_jobs_run(job_ids: Sequence[str]) -> Failure:
     )
 
 
-def killed(not_sent: int) -> Failure:
+def killed() -> Failure:
     """Return the failure of a task that was told to stop before all its batches were sent."""
-    return Failure(FailureKind.UNAVAILABLE, f"Killed; {not_sent} batches were not sent", retryable=True)
+    return Failure(FailureKind.UNAVAILABLE, "The task was killed", retryable=True)
+
+
+def not_all_sent(
+    failure: Failure, plan: Sequence[SubmittedBatch], sent: Sequence[SubmittedBatch], *, kept: bool
+) -> Failure:
+    """Return a failure that ended the sending, with what it means for the rows.
+
+    :param failure: why a batch could not be sent.
+    :param plan: all batches.
+    :param sent: those that are queued or applied.
+    :param kept: whether that is written down where the next try finds it.
+    """
+    rows = sum(batch.rows for batch in plan) - sum(batch.rows for batch in sent)
+    what = "only these" if kept or not sent else "all of them again, as nothing was written down"
+    how = "A retry sends" if failure.retryable else "When that is mended, clear this task: it sends"
+    return replace(
+        failure,
+        message=f"{failure.message}\n{len(sent)} of {len(plan)} batch(es) are queued or applied; {rows} rows in "
+        f"{len(plan) - len(sent)} batch(es) are not sent. {how} {what}.",
+    )
 
 
 def _named(batch: SubmittedBatch) -> str:

@@ -47,6 +47,8 @@ with DAG(
         plan_id="{{ params.plan_id }}",
         conn_id="warehouse",
         table="plan_items",
+        # Verified is the plan as it is now, whatever day the run stands for.
+        past_runs="run",
     )
     compare = SQLExecuteQueryOperator(
         task_id="compare", conn_id="warehouse", sql="sql/differing_items.sql", show_return_value_in_logs=True

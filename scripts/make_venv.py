@@ -1,6 +1,7 @@
 """Make or refresh the development environment with the locked versions.
 
-Needs only the standard library and pip: pip before 25.1 cannot read dependency groups, so they are read here.
+Needs only the standard library and pip, or uv where it is on the PATH. Dependency groups are read here, because pip
+before 25.1 cannot.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("test", "lint")
-EXTRAS = ("simulator", "parquet")
+EXTRAS = ("simulator", "parquet", "openlineage", "cli")
 # How pip tells of an index that does not answer, or has not what is locked: that has no conflicts of its own.
 INDEX_FAILED = (
     "connection broken by",
@@ -57,7 +59,7 @@ def fingerprint(project: dict[str, Any], constraints: str, version: str) -> str:
 def install(venv: Path, requirements: list[str], constraints: Path) -> None:
     """Install requirements and this package (editable) under the constraints.
 
-    :raises subprocess.CalledProcessError: pip failed; it has said why, and ``stderr`` holds its words.
+    :raises subprocess.CalledProcessError: pip (or uv) failed; it has said why, and ``stderr`` holds its words.
     """
     # Two names, because pip 25.3 took the first one's word away from builds; each pip ignores what it does not know.
     # An address, because pip takes a blank in such a variable as the end of a path.
@@ -65,7 +67,15 @@ def install(venv: Path, requirements: list[str], constraints: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         listed = Path(directory, "requirements.txt")
         listed.write_text("\n".join(requirements), encoding="utf-8")
-        pip = [str(venv / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+        python = str(venv / "bin" / "python")
+        # uv does the same in a tenth of the time, for those who have it.
+        uv = shutil.which("uv")
+        pip = (
+            [uv, "pip", "install", "--quiet", "--python", python]
+            + [part for which in ("--constraint", "--build-constraint") for part in (which, str(constraints))]
+            if uv
+            else [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+        )
         target = f"{ROOT}[{','.join(EXTRAS)}]"
         command = [*pip, "--requirement", str(listed), "--editable", target]
         said = []

@@ -7,19 +7,23 @@ trigger to the submitted event.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import structlog
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+from airflow.dag_processing.processor import DagFileParseRequest, _parse_file
 from airflow.executors.base_executor import BaseExecutor
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
+from airflow.models.deadline import Deadline
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
@@ -28,8 +32,10 @@ from airflow.sdk import DagRunState, TaskInstanceState
 from airflow.sdk._shared.module_loading import import_string
 from airflow.sdk.api.datamodels._generated import TaskInstance as WorkerTaskInstance
 from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor, run_task_in_process
+from airflow.timetables.base import DagRunInfo
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from pendulum import DateTime
 from sqlalchemy import select
 
 _STEPS = 200
@@ -51,13 +57,17 @@ class GoingRun:
     """One run of a DAG.
 
     :param dag: as its file makes it; another one with the same id may take its place between two calls.
-    :param run_id: the run; made if it is not there.
+    :param run_id: the run; made if it is not there. It tells its type, as ``scheduled__...`` does.
+    :param info: when the run is due and what for; default: now.
     """
 
-    def __init__(self, dag: DAG, run_id: str = "run") -> None:
+    def __init__(self, dag: DAG, run_id: str = "run", info: DagRunInfo | None = None) -> None:
         self.dag = dag
         self.run_id = run_id
+        self.info = info
         self.errors: dict[tuple[str, int], BaseException | None] = {}
+        self.callback: Any = None
+        """The callback that the scheduler asks for at the end of the run."""
 
     def go_on(self, dag: DAG | None = None) -> DagRunState:
         """Bring the run to its end, whatever an earlier process left behind.
@@ -106,6 +116,32 @@ class GoingRun:
             session.merge(instance).trigger_timeout = datetime.now(UTC) - timedelta(seconds=1)
         SchedulerJobRunner(Job()).check_trigger_timeouts()
 
+    def call_back(self, path: Path) -> None:
+        """Do what the DAG processor does with the callback that the scheduler asks for at the end of a run.
+
+        :param path: the DAG's file.
+        """
+        request = DagFileParseRequest(
+            file=str(path), bundle_path=path.parent, bundle_name="dags-folder", callback_requests=[self.callback]
+        )
+        _parse_file(
+            DagFileParseRequest.model_validate_json(request.model_dump_json()), structlog.get_logger("callbacks")
+        )
+
+    def miss_deadline(self) -> list[Any]:
+        """Do what the scheduler and the triggerer do when the run's deadline passes; return what the latter tells."""
+        self._make_run()
+        with create_session() as session:
+            missed = session.scalars(select(Deadline).where(Deadline.dagrun_id == self._run(session).id)).one()
+            missed.handle_miss(session)
+            stored = missed.callback.trigger
+            trigger = import_string(stored.classpath)(**stored.kwargs)
+
+        async def told() -> list[Any]:
+            return [event.payload async for event in trigger.run()]
+
+        return asyncio.run(told())
+
     def instances(self) -> list[TaskInstance]:
         with create_session() as session:
             return list(self._instances(session))
@@ -141,11 +177,12 @@ class GoingRun:
             dag = DBDagBag().get_latest_version_of_dag(self.dag.dag_id, session=session)
             assert dag is not None, "it has to be registered first"
             now = datetime.now(UTC)
+            info = self.info or DagRunInfo.exact(DateTime.instance(now))
             dag.create_dagrun(
                 run_id=self.run_id,
-                logical_date=now,
-                data_interval=(now, now),
-                run_after=now,
+                logical_date=info.logical_date,
+                data_interval=info.data_interval,
+                run_after=info.run_after,
                 run_type=DagRunType.from_run_id(self.run_id),
                 triggered_by=DagRunTriggeredByType.TEST,
                 state=DagRunState.RUNNING,
@@ -174,7 +211,7 @@ class GoingRun:
                 run.state = DagRunState.RUNNING
             # The latest version of the DAG, as a bundle without versions gives it.
             run.dag = DBDagBag().get_latest_version_of_dag(self.dag.dag_id, session=session)
-            schedulable, _ = run.update_state(session=session, execute_callbacks=False)
+            schedulable, self.callback = run.update_state(session=session, execute_callbacks=False)
             run.schedule_tis(schedulable, session=session)
             return DagRunState(run.state)
 

@@ -255,6 +255,9 @@ def test_a_twin_of_the_same_try_is_alive(with_ledger: Bench, monkeypatch: pytest
     errors: list[ApiError] = []
 
     class Client:
+        def await_turn(self) -> None:
+            pass
+
         def submit(self, kind: UpdateKind, filename: str, body: bytes) -> str:
             posts.append(filename)
             if len(posts) == 1:

@@ -22,7 +22,7 @@ from airflow_provider_achieveit.stores.records import BatchState, NoStore, Submi
 from airflow_provider_achieveit.submission import Submission
 from tests.fault_schedules import OtherHost, Schedule, schedule
 
-SCHEDULES = 250
+SCHEDULES = 150
 BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"
 KEY = "canary-key-0123456789"
 SECONDS = 4.0

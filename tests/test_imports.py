@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "airflow_provider_achieveit"
-HEAVY = ("pandas", "numpy", "requests", "aiohttp", "sqlalchemy", "pyarrow", "fastapi", "uvicorn", "msgspec", "tenacity")
+HEAVY = (
+    "openlineage",
+    "pandas",
+    "numpy",
+    "requests",
+    "aiohttp",
+    "sqlalchemy",
+    "pyarrow",
+    "fastapi",
+    "uvicorn",
+    "msgspec",
+    "tenacity",
+    "rich",
+    "jinja2",
+)
 
 LOOK = """
 import sys
@@ -21,11 +35,17 @@ import airflow_provider_achieveit.operators.updates
 import airflow_provider_achieveit.operators.export
 import airflow_provider_achieveit.sensors.job
 import airflow_provider_achieveit.triggers.job
+import airflow_provider_achieveit.triggers.plan
 import airflow_provider_achieveit.hooks.achieveit
+import airflow_provider_achieveit.decorators.updates
+from airflow_provider_achieveit.notifications.progress import AchieveItProgressNotifier
+import airflow_provider_achieveit.plugins.history
 from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgressUpdatesOperator
-from airflow_provider_achieveit.operators.export import AchieveItExportPlanOperator
+from airflow_provider_achieveit.operators.export import AchieveItExportPlanOperator, AchieveItExportPlanToFileOperator
 AchieveItSubmitProgressUpdatesOperator(task_id="a", rows=[])
 AchieveItExportPlanOperator(task_id="b", plan_id="p", conn_id="c")
+AchieveItExportPlanToFileOperator(task_id="f", plan_id="p", path="s3://lake/p.parquet")
+AchieveItProgressNotifier(external_id="i", status="On Track")
 print("ADDED", *sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 """
 
@@ -41,6 +61,7 @@ MAY_IMPORT = {
     "api": {"api"},
     "updates": {"updates", "api"},
     "warehouse": {"warehouse", "api"},
+    "files": {"files", "warehouse", "api"},
     "stores": {"stores", "updates", "warehouse", "api"},
     "unsure": {"stores", "api"},
     "submission": {"unsure", "stores", "updates", "warehouse", "api"},

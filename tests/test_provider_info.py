@@ -42,6 +42,23 @@ def test_every_module_named_exists() -> None:
                 importlib.import_module(module)
 
 
+def test_every_class_named_exists() -> None:
+    info = get_provider_info()
+    decorators = [entry["class-name"] for entry in info["task-decorators"]]
+    for path in [*info["extra-links"], *info["notifications"], *decorators]:
+        module, _, name = path.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name)), path
+
+
+def test_every_function_of_the_assets_exists_under_the_names_of_both_airflows() -> None:
+    info = get_provider_info()
+    assert info["asset-uris"] == info["dataset-uris"]
+    [of_plans] = info["asset-uris"]
+    for name in ("handler", "factory", "to_openlineage_converter"):
+        module, _, function = of_plans[name].rpartition(".")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
 def test_airflow_makes_the_hook_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.providers.common.compat.sdk import BaseHook
 

@@ -67,7 +67,10 @@ def test_the_tests_keep_off_the_users_airflow(tmp_path: Path) -> None:
 # --- make venv --------------------------------------------------------------------------------------------------------
 
 
-def test_a_path_with_blanks_stays_one_path_for_pip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_with_blanks_stays_one_path_for_pip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)  # of a machine with uv
     venv = tmp_path / "an environment"
     pip = venv / "bin" / "python"
     pip.parent.mkdir(parents=True)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_achieveit.api import rate
+from airflow_provider_achieveit.api.client import AchieveItClient
+from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
 from airflow_provider_achieveit.api.jobs import JobEnd, JobResult, JobWait, WaitOutcome
 from airflow_provider_achieveit.operators.summary import BATCHES_TOLD, summarize
+from airflow_provider_achieveit.simulator.server import RunningSimulator
 from airflow_provider_achieveit.stores.records import BatchRecord, BatchState, ClaimLost, NoStore, SubmittedBatch
 from airflow_provider_achieveit.stores.task_state import TaskStateStore
 from airflow_provider_achieveit.submission import Decision, Submission, decide, settle
@@ -59,6 +66,9 @@ class Server:
         self.looked.append(job_id)
         return WaitOutcome({job_id: JobResult(self.job_end)} if self.job_end else {})
 
+    def await_turn(self) -> None:
+        pass
+
     def submit(self, kind: UpdateKind, filename: str, body: bytes) -> str:
         self.known.append(self.store.get(BATCH.sha256))
         answer = self.answers.pop(0)
@@ -79,7 +89,7 @@ def new_store() -> TaskStateStore:
     return TaskStateStore(DictStore(), UpdateKind.PROGRESS, "achieveit_default")
 
 
-def submission(store: TaskStateStore, server: Server, **options: Any) -> Submission:
+def submission(store: TaskStateStore, server: Server | AchieveItClient, **options: Any) -> Submission:
     return Submission(server, kind=UpdateKind.PROGRESS, store=store, **options)
 
 
@@ -461,9 +471,10 @@ class TestSeveralBatches:
                 if batch is self.BATCHES[1]:
                     begun.stop()
 
-        with pytest.raises(ApiError, match="Killed; 2 batches were not sent") as caught:
+        with pytest.raises(ApiError, match="The task was killed") as caught:
             begun.send_all(batches())
         assert caught.value.failure.retryable
+        assert "in 2 batch(es) are not sent. A retry sends only these." in str(caught.value)
         assert len(server.known) == 2
 
     def test_the_batch_on_its_way_is_known_to_who_kills_the_process(self) -> None:
@@ -493,3 +504,44 @@ class TestTheClock:
         store = store_with()
         store.put(BATCH.sha256, BatchRecord(BatchState.QUEUED, "job-0", 1, at=123.0))
         assert submit(store, Server(store), generation=2).sent_at >= time.time() - 9
+
+
+class TestTheTurn:
+    """A batch that waits for its turn, by the connection's limit of requests, is not on its way."""
+
+    @pytest.fixture
+    def client(
+        self, simulator: RunningSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[AchieveItClient]:
+        monkeypatch.setattr(rate, "_MINUTE", 1.0)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        config = ClientConfig(simulator.url, simulator.api_key, allow_http=True, max_requests_per_minute=1)
+        with AchieveItClient(config) as client:
+            client.job_status(UpdateKind.PROGRESS, "the one request of this minute")
+            yield client
+
+    def test_it_is_not_said_to_be_sent_and_then_it_is(
+        self, client: AchieveItClient, simulator: RunningSimulator
+    ) -> None:
+        store = store_with()
+        begun = submission(store, client)
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(begun.submit, BATCH, b"x")
+            time.sleep(0.4)
+            assert (store.get(BATCH.sha256), begun.sending) == (None, None)
+            assert sent.result(10).state is BatchState.QUEUED
+        assert len(simulator.world.batches) == 1
+        assert len(simulator.world.requests) == 2
+
+    def test_a_task_that_is_killed_meanwhile_does_not_send_it(
+        self, client: AchieveItClient, simulator: RunningSimulator
+    ) -> None:
+        store = store_with()
+        begun = submission(store, client)
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(begun.submit, BATCH, b"x")
+            time.sleep(0.4)
+            begun.stop()
+            with pytest.raises(ApiError, match="killed"):
+                sent.result(10)
+        assert (store.get(BATCH.sha256), simulator.world.batches) == (None, [])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_achieveit.exceptions import AchieveItInvalidRowsError
+from airflow_provider_achieveit.exceptions import AchieveItInvalidRowsError, AchieveItRequestError
 
 if TYPE_CHECKING:
     from airflow_provider_achieveit.stores.records import SubmissionStore
@@ -16,6 +17,24 @@ if TYPE_CHECKING:
 _IN_ERROR = 20
 _IN_LOG_BESIDE_FILE = 100
 _IN_ONE_LOG_RECORD = 50
+
+
+def check_rejects_path(path: str | None, source: str | None) -> None:
+    """See to it that the file of rejects does not take the place of the source.
+
+    :param path: the file of rejects; None: there is none.
+    :param source: the source file; None: the source is no file.
+    :raises AchieveItRequestError: both are one file.
+    """
+    if path and source and _address(path) == _address(source):
+        raise AchieveItRequestError(
+            f"rejects_path={path!r} is the source itself, which would be lost; nothing was sent. Give another file"
+        )
+
+
+def _address(path: str) -> str:
+    path = path.removeprefix("file://")
+    return path if "://" in path else str(Path(path).resolve())
 
 
 def tell_rejects(prepared: Prepared, *, path: str | None, store: SubmissionStore, log: Any) -> None:

@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException, BaseOperator, conf
 
+from airflow_provider_achieveit import metrics
 from airflow_provider_achieveit.api.contract import BodyFormat, UpdateField, UpdateKind
+from airflow_provider_achieveit.assets.events import add_outlet, emit_submitted, plan_asset
 from airflow_provider_achieveit.exceptions import (
     AchieveItInvalidRowsError,
     AchieveItJobTimeoutError,
@@ -20,11 +22,13 @@ from airflow_provider_achieveit.exceptions import (
     typed_errors,
 )
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
+from airflow_provider_achieveit.lineage.operator import TellsLineage
+from airflow_provider_achieveit.links import SUBMIT_LINKS, push_links
 from airflow_provider_achieveit.operators.batches import named_batches, pack, unpack
 from airflow_provider_achieveit.operators.choices import one_of, seconds
 from airflow_provider_achieveit.operators.dates import date_for_all
 from airflow_provider_achieveit.operators.inline_rows import InlineRows, hold_rows
-from airflow_provider_achieveit.operators.rejected import refuse_rejects, tell_rejects
+from airflow_provider_achieveit.operators.rejected import check_rejects_path, refuse_rejects, tell_rejects
 from airflow_provider_achieveit.operators.stores import open_store
 from airflow_provider_achieveit.operators.summary import summarize
 from airflow_provider_achieveit.retry_policy import DEFAULT_RETRY_POLICY, policy_argument
@@ -32,6 +36,7 @@ from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger, read_ev
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_achieveit.api.client import AchieveItClient
     from airflow_provider_achieveit.api.jobs import WaitOutcome
@@ -43,7 +48,7 @@ _DEFER_MARGIN = 60.0
 _TOLD_JOBS = 20
 
 
-class _SubmitUpdatesOperator(BaseOperator):
+class _SubmitUpdatesOperator(TellsLineage, BaseOperator):
     """Read rows, check every one, write them in batches, submit these, and wait until they are applied.
 
     Every row read ends in exactly one bucket: submitted, unchanged (applied before with the same content) or rejected
@@ -88,6 +93,10 @@ class _SubmitUpdatesOperator(BaseOperator):
     :param poll_interval: time between two looks at a job, seconds or timedelta, default 10 s.
     :param wait_timeout: how long to wait for a batch that was sent, seconds or timedelta, default 1 h. The clock goes
         on while deferred and over retries; ``execution_timeout`` bounds a deferred wait too.
+    :param plan_id: the plan that the updates belong to, for links, assets and lineage only: AchieveIt finds items by
+        their external ids alone. Default: none of these name a plan. Templated.
+    :param emit_asset: tell Airflow that the plan has changed, default False: an event of the asset
+        ``achieveit://<host>/plans/<plan_id>`` as soon as rows are applied. Needs ``plan_id``; docs/assets.md.
     :param dry_run: do all but the POST, default False.
     :param retry_policy: default (Airflow 3.3 and later): fail at once what a retry cannot mend, and wait as long as
         AchieveIt asked to; None: Airflow's own way.
@@ -112,10 +121,12 @@ class _SubmitUpdatesOperator(BaseOperator):
         "artifact_path",
         "ledger_conn_id",
         "ledger_table",
+        "plan_id",
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json"}
     ui_color = "#c8e6d0"
+    operator_extra_links = SUBMIT_LINKS
 
     def __init__(
         self,
@@ -149,6 +160,8 @@ class _SubmitUpdatesOperator(BaseOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | timedelta = 10.0,
         wait_timeout: float | timedelta = 3600.0,
+        plan_id: str | None = None,
+        emit_asset: bool = False,
         dry_run: bool = False,
         retry_policy: Any = DEFAULT_RETRY_POLICY,
         **kwargs: Any,
@@ -183,6 +196,9 @@ class _SubmitUpdatesOperator(BaseOperator):
         self.deferrable = deferrable
         self.poll_interval = seconds("poll_interval", poll_interval)
         self.wait_timeout = seconds("wait_timeout", wait_timeout)
+        self.plan_id = plan_id
+        self.emit_asset = emit_asset
+        self.asset_alias = add_outlet(self) if emit_asset else None
         # BaseOperator has a method of the argument's own name.
         self.only_plan = dry_run
         self._submission: Submission | None = None
@@ -212,6 +228,11 @@ class _SubmitUpdatesOperator(BaseOperator):
             raise ValueError("sql and conn_id go together: the query, and the connection it runs on")
         if self.ledger_conn_id is not None and not self.durable:
             raise ValueError("durable=False and ledger_conn_id exclude each other: nothing written down, or a ledger")
+        if self.emit_asset and (self.plan_id is None or not self.wait_for_completion):
+            raise ValueError(
+                "emit_asset=True needs plan_id, the plan whose asset it tells of, and wait_for_completion=True: nobody "
+                "else knows when the plan has changed"
+            )
         fields = resolve_columns(self.columns, self.kind)
         if self.columns is not None and UpdateField.AS_OF_DATE in fields and self.as_of_date is not None:
             raise ValueError("as_of_date is given twice: as one date for all rows, and as a column in columns")
@@ -233,32 +254,40 @@ class _SubmitUpdatesOperator(BaseOperator):
         with ExitStack() as stack:
             # First of all, so that a connection that cannot be used is told before a long query has run.
             client = None if self.only_plan else stack.enter_context(AchieveItHook(self.achieveit_conn_id).get_conn())
+            if client and self.emit_asset:
+                # Checks the plan id before anything is sent.
+                plan_asset(self.achieveit_conn_id, self.plan_id or "")
+            check_rejects_path(self.rejects_path, self.path)
             store = stack.enter_context(self._store(context))
             try:
                 prepared = stack.enter_context(self._prepare(context))
             except (ValueError, TypeError) as error:
                 # A column or a file that is not as it should be: no retry mends that.
                 raise AchieveItInvalidRowsError(f"The source cannot be used, nothing was sent: {error}") from error
+            except Exception as error:
+                error.add_note("The source could not be read; nothing was sent")
+                raise
             tell_rejects(prepared, path=self.rejects_path, store=store, log=self.log)
             if prepared.rows_read == 0:
                 if client:
                     # An earlier try may have found rows, and their jobs may still run.
                     self._submit(client, store, prepared, [], context, give_up_at)
-                return self._nothing_to_send()
+                return self._nothing_to_send(context)
             refuse_rejects(prepared, skip_invalid=self.on_invalid == "skip", path=self.rejects_path)
             named = named_batches(prepared, context["ti"], self.format, artifact_path=self.artifact_path)
             plan = [batch for batch, _ in named]
+            self.log.info("Planned %d batch(es) of %d rows in all", len(plan), prepared.rows_valid)
             batches = self._submit(client, store, prepared, plan, context, give_up_at) if client else plan
             counts = {"rows_read": prepared.rows_read, "rows_rejected": prepared.rows_rejected}
         waiting = [batch for batch in batches if batch.job_id and not batch.unchanged]
         if not waiting or not self.wait_for_completion:
-            return self._summary(counts, batches)
+            return self._summary(context, counts, batches)
 
         deadline = self._deadline(started, waiting)
         # Past it, one look from here tells more than a trigger would, should a triggerer answer at all.
         deferring = self.deferrable and time.time() < deadline
         self.log.info(
-            "Waiting for %d jobs until %s, looking every %g s%s",
+            "Waiting for %d job(s) until %s, looking every %g s%s",
             len(waiting),
             datetime.fromtimestamp(deadline, UTC).isoformat(timespec="seconds"),
             self.poll_interval,
@@ -330,6 +359,7 @@ class _SubmitUpdatesOperator(BaseOperator):
         from airflow_provider_achieveit.updates.spool import prepare
 
         began = time.monotonic()
+        self.log.info("Reading %s", f"the query on connection {self.conn_id}" if self.sql else self.path or "the rows")
         with open_source(
             sql=self.sql,
             conn_id=self.conn_id,
@@ -364,19 +394,20 @@ class _SubmitUpdatesOperator(BaseOperator):
             source.name,
             prepared.rows_valid,
             prepared.rows_rejected,
-            time.monotonic() - began,
+            seconds := time.monotonic() - began,
         )
+        metrics.rows_checked(prepared, seconds, self.kind)
         return prepared
 
-    def _nothing_to_send(self) -> dict[str, Any]:
+    def _nothing_to_send(self, context: Context) -> dict[str, Any]:
         if self.on_empty == "skip":
             raise AirflowSkipException("The source has no rows (on_empty='skip')")
         if self.on_empty == "fail":
             raise AchieveItInvalidRowsError(
-                "The source has no rows (on_empty='fail'). Is the query's window empty? Airflow 3's plain cron "
-                "schedules give data_interval_start == data_interval_end"
+                "The source has no rows, nothing was sent (on_empty='fail'). Is the query's window empty? Airflow 3's "
+                "plain cron schedules give data_interval_start == data_interval_end"
             )
-        return self._summary({"rows_read": 0, "rows_rejected": 0}, [])
+        return self._summary(context, {"rows_read": 0, "rows_rejected": 0}, [])
 
     def _submit(
         self,
@@ -404,6 +435,8 @@ class _SubmitUpdatesOperator(BaseOperator):
         finally:
             # Before the wait, and also when a later batch failed: what is queued must be known.
             context["ti"].xcom_push(key="job_ids", value=self._job_ids(submission.sent))
+            push_links(self, context)
+            metrics.batches_sent(submission, self.kind)
 
     @staticmethod
     def _job_ids(batches: list[SubmittedBatch]) -> list[str]:
@@ -450,6 +483,7 @@ class _SubmitUpdatesOperator(BaseOperator):
 
         with self._store(context) as store:
             settled = settle(store, batches, outcome, generation=context["ti"].max_tries)
+        metrics.jobs_ended(outcome, self.kind, {batch.job_id: batch.sent_at for batch in settled})
         names = {batch.job_id: batch.filename for batch in settled if batch.job_id}
         if failure := outcome.combined_failure(names):
             raise error_for(failure)
@@ -458,14 +492,36 @@ class _SubmitUpdatesOperator(BaseOperator):
                 f"The wait ended and told nothing of the jobs {', '.join(untold[:_TOLD_JOBS])}; a retry asks for them",
                 retryable=True,
             )
-        self.log.info("All %d jobs are applied", len(outcome.results))
-        return self._summary(counts, settled)
+        took = time.time() - min(batch.sent_at for batch in settled if batch.job_id in outcome.results)
+        self.log.info("All %d job(s) are applied, %.1f s after the first was sent", len(outcome.results), took)
+        return self._summary(context, counts, settled)
 
-    def _summary(self, counts: Mapping[str, int], batches: list[SubmittedBatch]) -> dict[str, Any]:
+    def _summary(self, context: Context, counts: Mapping[str, int], batches: list[SubmittedBatch]) -> dict[str, Any]:
         summary = summarize(self.kind, counts, batches, only_planned=self.only_plan)
         told = {name: value for name, value in summary.items() if name != "batches"}
         self.log.info("Result: %s", ", ".join(f"{name} {value}" for name, value in told.items()))
+        if self.asset_alias and not self.only_plan:
+            emit_submitted(self, context, self.asset_alias, summary, found=self._rows_found_applied())
+        self.result = summary
         return summary
+
+    def _rows_found_applied(self) -> int:
+        return sum(batch.rows for batch in self._submission.found_applied) if self._submission else 0
+
+    def lineage(self, result: dict[str, Any] | None) -> OperatorLineage[Any, Any]:
+        """Return the lineage of this task (OpenLineage)."""
+        from airflow_provider_achieveit.lineage.submit import submit_lineage
+
+        return submit_lineage(
+            kind=self.kind,
+            achieveit_conn_id=self.achieveit_conn_id,
+            plan_id=self.plan_id,
+            sql=self.sql,
+            conn_id=self.conn_id,
+            has_parameters=bool(self.parameters),
+            path=self.path,
+            result=result,
+        )
 
 
 class AchieveItSubmitProgressUpdatesOperator(_SubmitUpdatesOperator):

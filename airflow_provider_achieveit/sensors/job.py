@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
 
+from airflow_provider_achieveit import metrics
 from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.exceptions import AchieveItRequestError, error_for
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
@@ -70,6 +71,7 @@ class AchieveItJobSensor(BaseSensorOperator):
             return
         # Airflow does not see to execution_timeout while a task is deferred.
         limits = [self.timeout] + ([self.execution_timeout.total_seconds()] if self.execution_timeout else [])
+        self.log.info("Waiting for %d job(s) in the triggerer, %.0f s at most", len(job_ids), min(limits))
         self.defer(
             trigger=AchieveItJobTrigger(
                 job_ids=job_ids,
@@ -94,17 +96,26 @@ class AchieveItJobSensor(BaseSensorOperator):
         wait = JobWait(job_ids, poll_interval=pause, deadline=now + self.timeout, now=self._started(context))
         with AchieveItHook(self.achieveit_conn_id).get_conn() as client:
             outcome = client.look_at_jobs(UpdateKind(self.kind), wait)
-        if failure := outcome.combined_failure():
+        failure = outcome.combined_failure()
+        # A rescheduled sensor asks about all jobs each time; they count once.
+        if failure or not wait.pending or not self.reschedule:
+            metrics.jobs_ended(outcome, UpdateKind(self.kind))
+        if failure:
             raise error_for(failure)
         self._applied.update(outcome.results)
+        if wait.pending:
+            self.log.info("%d job(s) are applied, not yet %s", len(self._applied), wait.told_pending())
+        else:
+            self.log.info("All %d job(s) are applied", len(self._applied))
         return not wait.pending
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
         """Read the trigger's event: all jobs applied, or a typed error."""
         outcome, _ = read_event(event)
+        metrics.jobs_ended(outcome, UpdateKind(self.kind))
         if failure := outcome.combined_failure():
             raise error_for(failure)
-        self.log.info("All %d jobs are applied", len(outcome.results))
+        self.log.info("All %d job(s) are applied", len(outcome.results))
 
     def _job_ids(self) -> list[str]:
         if self.job_id is None or self.job_id == "":

@@ -85,6 +85,18 @@ class AchieveIt:
         jobs = self.jobs(name)
         return bool(jobs) and set(jobs) <= asked
 
+    def most_open_jobs(self, name: str) -> int:
+        """Return how many jobs of such batches were open at once at most: submitted, and not yet told to be applied."""
+        jobs = {f"/status/{job}" for job in self.jobs(name)}
+        open_jobs = most = 0
+        for request in self._ask("GET", "log"):
+            if request["method"] == "POST" and request["path"].rpartition("/")[2].startswith(name):
+                open_jobs += 1
+            elif request["status"] == 200 and any(request["path"].endswith(job) for job in jobs):
+                open_jobs -= 1
+            most = max(most, open_jobs)
+        return most
+
     def applied(self, name: str) -> Counter[str]:
         """Return how often each update of such batches is in the histories of the plan's items, by its comment."""
         plan = self._ask("GET", f"plans/{PLAN}")

@@ -8,6 +8,8 @@ ROWS = 3
 """Rows of a task; each is a batch of its own."""
 MANY = 50
 """Tasks that are deferred at once."""
+POOLED = 6
+"""Tasks in a pool of fewer slots."""
 
 
 def comment(dag_id: str, task_id: str, number: int) -> str:

@@ -30,7 +30,7 @@ BATCH_NUMBERS = range(1, BATCHES + 1)
 ALL_ONCE = dict.fromkeys(BATCH_NUMBERS, 1)
 PARTS = 2
 """So many tests share the points of a setting: none shall take long, and workers can share them."""
-SEEDS = 4
+SEEDS = 1
 KILLS = 4
 
 every_setting = pytest.mark.parametrize(

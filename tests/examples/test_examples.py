@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import csv
+import html
 import importlib.util
 import io
 import json
 import sqlite3
 import sys
+from collections import Counter
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow.parquet
 import pytest
+from airflow.timetables.base import DagRunInfo
+from pendulum import DateTime
 
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID, generated_plan
 from tests.dag_runs import FinishedRun
+from tests.going_run import GoingRun, register
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "dags_examples").glob("*.py"))
@@ -177,6 +183,24 @@ def test_plan_export_mirrors_the_plan(connections: None, simulator: Any, warehou
     assert exported(warehouse, DEMO_PLAN_ID) == expected(plan)
 
 
+def test_plan_snapshots_keep_today_and_no_day_of_the_past(
+    connections: None, simulator: Any, warehouse: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "plans"
+    conf = {"directory": str(directory)}
+    skipped = run("plan_snapshots", logical_date=datetime(2026, 3, 4, 1, tzinfo=UTC), run_conf=conf)
+    assert states(skipped) == {"keep_in_tables": ["skipped"], "keep_as_file": ["skipped"]}
+    assert not directory.exists()
+
+    today = run("plan_snapshots", run_conf=conf)
+    assert states(today) == {"keep_in_tables": ["success"], "keep_as_file": ["success"]}
+    [(day, count)] = select(warehouse, "select _snapshot_date, count(*) from plan_history group by 1")
+    [file] = directory.iterdir()
+    assert file.name == f"{day}.parquet"
+    items = pyarrow.parquet.read_table(file)
+    assert items.num_rows == count == len(simulator.world.plans[DEMO_PLAN_ID].items)
+
+
 @pytest.mark.parametrize("logical_date", [datetime(2026, 3, 4, 6, tzinfo=UTC), None], ids=["dated", "undated"])
 def test_push_then_verify_finds_what_was_pushed(
     connections: None, simulator: Any, warehouse: Path, logical_date: datetime | None
@@ -218,6 +242,31 @@ def test_export_many_plans_into_the_same_tables(connections: None, simulator: An
     }
 
 
+def test_plan_watcher_waits_for_a_change_and_exports(connections: None, simulator: Any, warehouse: Path) -> None:
+    [watcher] = load(ROOT / "dags_examples" / "plan_watcher.py").plan.watchers
+    assert watcher.trigger.serialize()[1]["plan_id"] == DEMO_PLAN_ID
+    dag_run = run("plan_watcher")
+    assert states(dag_run) == {"export_plan": ["success"]}
+    assert len(exported(warehouse, DEMO_PLAN_ID)) == len(simulator.world.plans[DEMO_PLAN_ID].items)
+
+
+def test_plan_review_tells_what_is_overdue(connections: None, simulator: Any) -> None:
+    items = simulator.world.plans[DEMO_PLAN_ID].items
+    for item in items[3:8]:
+        item.fields["isPastDue"] = True
+    items[5].fields["assignedToFullName"] = None
+    dag_run = run("plan_review")
+    assert states(dag_run) == {"overdue": ["success"], "statuses": ["success"], "tell": ["success"]}
+    late: dict[str, list[str]] = {}
+    for item in items[3:8]:
+        late.setdefault(html.escape(item.fields["assignedToFullName"] or "nobody"), []).append(
+            html.escape(item.fields["name"])
+        )
+    assert result(dag_run, "overdue") == late
+    assert len(late) > 1
+    assert result(dag_run, "statuses") == Counter(item.fields["statusName"] for item in items)
+
+
 def test_weekly_push_makes_up_for_missed_weeks_in_order(connections: None, simulator: Any, warehouse: Path) -> None:
     mondays = [datetime(2026, 2, day, tzinfo=UTC) for day in (9, 16, 23)]
     for monday in mondays:
@@ -237,6 +286,41 @@ def test_weekly_push_of_a_week_without_figures_is_skipped(connections: None, sim
     dag_run = run("weekly_backfill_push", logical_date=datetime(2026, 1, 19, tzinfo=UTC))
     assert states(dag_run) == {"push_week": ["skipped"]}
     assert simulator.world.batches == []
+
+
+def test_taskflow_push_judges_every_kpi_by_its_trend(connections: None, simulator: Any, warehouse: Path) -> None:
+    dag_run = run("taskflow_push")
+    assert states(dag_run) == {"better_when_lower": ["success"], "push_trends": ["success"]}
+    sent = {row["External ID"]: row for row in sent_rows(simulator)}
+    assert sent.keys() == newest_figures(warehouse).keys()
+    before = dict(
+        select(warehouse, f"select kpi_id, value from kpi_values where day = '{MONDAY - timedelta(weeks=1)}'")
+    )
+    for kpi_id, row in sent.items():
+        change = float(row["Metric Value"]) - before[kpi_id]
+        better = change <= 0 if kpi_id in result(dag_run, "better_when_lower") else change >= 0
+        assert (row["Status"], row["As Of Date"]) == ("On Track" if better else "At Risk", str(MONDAY))
+    assert {row["Status"] for row in sent.values()} == {"On Track", "At Risk"}
+
+
+def test_pipeline_status_tells_failure_and_success(connections: None, simulator: Any) -> None:
+    path = ROOT / "dags_examples" / "pipeline_status.py"
+    dag = load(path).dag
+    dag.relative_fileloc = path.name
+    register(dag)
+    ends = []
+    for day, weeks in ((4, 0), (5, 26)):
+        fill(weeks=weeks)
+        due = DagRunInfo.interval(DateTime(2026, 3, day - 1, 5, tzinfo=UTC), DateTime(2026, 3, day, 5, tzinfo=UTC))
+        going = GoingRun(dag, f"scheduled__{day}", due)
+        ends.append(going.go_on())
+        going.call_back(path)
+    assert ends == ["failed", "success"]
+    told = [(row["Status"], row["As Of Date"], row["Comment"]) for row in sent_rows(simulator)]
+    assert told == [
+        ("At Risk", "2026-03-04", "The figures of 2026-03-04 are missing"),
+        ("On Track", "2026-03-05", "Airflow: DAG achieveit_pipeline_status, run scheduled__5: success"),
+    ]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

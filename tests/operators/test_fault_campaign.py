@@ -40,8 +40,8 @@ from tests.fault_schedules import OtherHost, Schedule, schedule
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-CHUNKS, CHUNK = 25, 8
-"""200 schedules; a chunk is one test, whose runs share the wait for requests that come late."""
+CHUNKS, CHUNK = 8, 8
+"""64 schedules; a chunk is one test, whose runs share the wait for requests that come late."""
 KEY = "canary-" + "key-0123456789"
 """In two parts: Airflow keeps the source of a DAG, which is this file, in its database."""
 TIMEOUT = 0.2

@@ -142,7 +142,7 @@ class TestBothWaysToWait:
 
     def test_execution_timeout_bounds_the_deferred_wait(self, simulator: RunningSimulator) -> None:
         simulator.world.settings.job_seconds = 60
-        outcome = push(rows=[GOOD], deferrable=True, execution_timeout=timedelta(seconds=1))
+        outcome = push(rows=[GOOD], deferrable=True, execution_timeout=timedelta(seconds=5))
         assert isinstance(outcome.error, AchieveItJobTimeoutError)
 
     @pytest.mark.parametrize("deferrable", [False, True])

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgressUpdatesOperator
-from tests.cluster.data import MANY, rows
+from tests.cluster.data import MANY, POOLED, rows
 
 
 def dag(dag_id: str) -> DAG:
@@ -37,6 +37,12 @@ with dag("many"):
     AchieveItSubmitProgressUpdatesOperator.partial(task_id="push", deferrable=True).expand(
         rows=[rows("many", "push", range(number, number + 1)) for number in range(MANY)]
     )
+
+with dag("pooled"):
+    for task_id, pool in (("bounded", "counts_deferred"), ("unbounded", "counts_running")):
+        AchieveItSubmitProgressUpdatesOperator.partial(task_id=task_id, deferrable=True, pool=pool).expand(
+            rows=[rows("pooled", task_id, range(number, number + 1)) for number in range(POOLED)]
+        )
 
 with dag("marked") as marked:
     push(marked, "failed", deferrable=True)
