@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.airflow_versions import NEWEST
+
 if TYPE_CHECKING:
     from airflow_provider_achieveit.simulator.server import RunningSimulator
 
@@ -32,9 +34,20 @@ os.environ.update(
     }
 )
 
+_PACKAGE = "airflow_provider_achieveit"
+_ANSWERED_LATER = ["DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "SyntaxWarning"]
+
 # The same examples every time, and no limit on the clock: a busy machine is no failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("deterministic")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # An older Airflow, and the libraries that it holds back, warn of what has long been mended in newer ones. What our
+    # own modules are warned of stays an error.
+    if not NEWEST:
+        for line in [*(f"ignore::{name}" for name in _ANSWERED_LATER), f"error:::{_PACKAGE}"]:
+            config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_unconfigure() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
+from tests.airflow_versions import AIRFLOW
+
 
 class FinishedRun:
     """A run that has ended.
@@ -30,30 +32,84 @@ class FinishedRun:
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return what a task pushed, as Airflow stored it."""
-        from airflow.models.xcom import XComModel
-        from airflow.utils.session import create_session
-        from sqlalchemy import select
+        return stored_xcom(self.dag_run.dag_id, self.dag_run.run_id, task_id, key, map_index)
 
-        with create_session() as session:
-            row = session.scalars(
-                select(XComModel).where(
-                    XComModel.dag_id == self.dag_run.dag_id,
-                    XComModel.run_id == self.dag_run.run_id,
-                    XComModel.task_id == task_id,
-                    XComModel.map_index == map_index,
-                    XComModel.key == key,
-                )
-            ).first()
-            return None if row is None else XComModel.deserialize_value(row)
+
+def stored_xcom(dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Any:
+    """Return what a task of a run pushed, as Airflow stored it."""
+    from airflow.models import xcom
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    # Airflow 2 has one class for what workers and the database see.
+    stored = xcom.XComModel if AIRFLOW >= (3,) else xcom.BaseXCom
+    with create_session() as session:
+        row = session.scalars(
+            select(stored).where(
+                stored.dag_id == dag_id,
+                stored.run_id == run_id,
+                stored.task_id == task_id,
+                stored.map_index == map_index,
+                stored.key == key,
+            )
+        ).first()
+        return None if row is None else stored.deserialize_value(row)
+
+
+def register(*dags: DAG) -> None:
+    """Write DAGs into the metadata database, as parsing their files does."""
+    nowhere = pathlib.Path(os.devnull)
+    if AIRFLOW < (3,):
+        from airflow.models.dagbag import DagBag
+
+        bag = DagBag(nowhere, include_examples=False)
+        for dag in dags:
+            bag.bag_dag(dag, root_dag=dag)
+        bag.sync_to_db()
+        return
+
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    DagBundlesManager().sync_bundles_to_db()
+    if AIRFLOW < (3, 1):
+        from airflow.models.dagbag import DagBag
+
+        bag, sync = DagBag(nowhere, include_examples=False, bundle_path=nowhere), DagBag.sync_to_db
+    elif AIRFLOW < (3, 2):
+        from airflow.models.dagbag import BundleDagBag, sync_bag_to_db as sync
+
+        bag = BundleDagBag(nowhere, bundle_path=nowhere)
+    else:
+        from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db as sync
+
+        bag = BundleDagBag(nowhere, bundle_path=nowhere, bundle_name="dags-folder")
+    for dag in dags:
+        # Airflow 3.0 gives it to the DAGs of a file only.
+        dag.relative_fileloc = dag.relative_fileloc or dag.fileloc
+        bag.bag_dag(dag)
+    sync(bag, "dags-folder", None)
+
+
+def _tell_callbacks_the_error() -> None:
+    """Before 3.3 a task that runs in this process ends without what a worker's process does first."""
+    from airflow.sdk.execution_time import task_runner
+
+    finalize = task_runner.finalize
+
+    def finalize_as_a_worker(ti: Any, state: Any, context: Any, log: Any, error: BaseException | None) -> None:
+        context["exception"] = error
+        finalize(ti, state, context, log, error)
+
+    task_runner.finalize = finalize_as_a_worker
+
+
+if (3,) <= AIRFLOW < (3, 3):
+    _tell_callbacks_the_error()
 
 
 def run_dag(dag: DAG, **options: Any) -> FinishedRun:
     """Register the DAG as Airflow would after parsing it, and run it to its end."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-
-    DagBundlesManager().sync_bundles_to_db()
-    bag = BundleDagBag(dag_folder=os.devnull, bundle_path=pathlib.Path(os.devnull), bundle_name="dags-folder")
-    bag.bag_dag(dag)
-    sync_bag_to_db(bag, "dags-folder", None)
+    register(dag)
+    if AIRFLOW < (3,) and "logical_date" in options:
+        options["execution_date"] = options.pop("logical_date")
     return FinishedRun(dag.test(**options))
