@@ -76,11 +76,13 @@ def register(*dags: DAG) -> None:
 
         bag, sync = DagBag(nowhere, include_examples=False, bundle_path=nowhere), DagBag.sync_to_db
     elif AIRFLOW < (3, 2):
-        from airflow.models.dagbag import BundleDagBag, sync_bag_to_db as sync
+        from airflow.models.dagbag import BundleDagBag
+        from airflow.models.dagbag import sync_bag_to_db as sync
 
         bag = BundleDagBag(nowhere, bundle_path=nowhere)
     else:
-        from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db as sync
+        from airflow.dag_processing.dagbag import BundleDagBag
+        from airflow.dag_processing.dagbag import sync_bag_to_db as sync
 
         bag = BundleDagBag(nowhere, bundle_path=nowhere, bundle_name="dags-folder")
     for dag in dags:

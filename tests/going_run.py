@@ -1,56 +1,41 @@
 """A run of a DAG that goes on from what the metadata database says: after a clear, a lost worker, a new expansion.
 
 ``dag.test()`` always begins anew. Here each role does its part by Airflow's own code: the scheduler's for what can run
-and for a task whose worker is gone, the worker's by the in-process execution API, the triggerer's from the stored
-trigger to the submitted event.
+and for a task whose worker is gone, the worker's, the triggerer's from the stored trigger to the submitted event.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
-from uuid import UUID
 
-import structlog
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.dag_processing.processor import DagFileParseRequest, _parse_file
-from airflow.executors.base_executor import BaseExecutor
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
-from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
-from airflow.models.deadline import Deadline
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
-from airflow.models.trigger import Trigger
-from airflow.models.xcom import XComModel
 from airflow.providers.common.compat.sdk import DAG
-from airflow.sdk import DagRunState, TaskInstanceState
-from airflow.sdk._shared.module_loading import import_string
-from airflow.sdk.api.datamodels._generated import TaskInstance as WorkerTaskInstance
-from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor, run_task_in_process
 from airflow.timetables.base import DagRunInfo
 from airflow.utils.session import create_session
-from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from airflow.utils.state import DagRunState, TaskInstanceState
 from pendulum import DateTime
 from sqlalchemy import select
+
+from tests.airflow_versions import AIRFLOW
+from tests.dag_runs import register, stored_xcom
+
+if AIRFLOW < (3,):
+    from tests import roles_airflow_2 as roles
+else:
+    from tests import roles_airflow_3 as roles
 
 _STEPS = 200
 
 
 _LOST = {TaskInstanceState.QUEUED, TaskInstanceState.RUNNING}
-
-
-def register(*dags: DAG) -> None:
-    """Write DAGs into the metadata database, as parsing their files does."""
-    DagBundlesManager().sync_bundles_to_db()
-    bag = BundleDagBag(dag_folder=os.devnull, bundle_path=Path(os.devnull), bundle_name="dags-folder")
-    for dag in dags:
-        bag.bag_dag(dag)
-    sync_bag_to_db(bag, "dags-folder", None)
 
 
 class GoingRun:
@@ -86,7 +71,7 @@ class GoingRun:
             for place in [(found.task_id, found.map_index) for found in self.instances()]:
                 instance = self.instance(*place)
                 if instance.state == TaskInstanceState.SCHEDULED:
-                    self._work(instance)
+                    self.errors[place] = roles.work(instance, self.dag.task_dict[instance.task_id])
                 elif instance.state == TaskInstanceState.DEFERRED:
                     self._trigger(instance)
         raise RuntimeError(f"not at its end after {_STEPS} steps")
@@ -101,9 +86,7 @@ class GoingRun:
     def clear_run(self) -> None:
         """Do what clearing the DAG run does, and a backfill that reprocesses it."""
         with create_session() as session:
-            dag = DBDagBag().get_latest_version_of_dag(self.dag.dag_id, session=session)
-            assert dag is not None
-            dag.clear(run_id=self.run_id, dag_run_state=DagRunState.QUEUED, session=session)
+            roles.clear_run(self._stored_dag(session), self._run(session), session)
 
     def delete(self) -> None:
         """Do what deleting the DAG run does."""
@@ -121,21 +104,18 @@ class GoingRun:
 
         :param path: the DAG's file.
         """
-        request = DagFileParseRequest(
-            file=str(path), bundle_path=path.parent, bundle_name="dags-folder", callback_requests=[self.callback]
-        )
-        _parse_file(
-            DagFileParseRequest.model_validate_json(request.model_dump_json()), structlog.get_logger("callbacks")
-        )
+        roles.call_back(path, self.callback)
 
     def miss_deadline(self) -> list[Any]:
         """Do what the scheduler and the triggerer do when the run's deadline passes; return what the latter tells."""
+        from airflow.models.deadline import Deadline
+
         self._make_run()
         with create_session() as session:
             missed = session.scalars(select(Deadline).where(Deadline.dagrun_id == self._run(session).id)).one()
             missed.handle_miss(session)
             stored = missed.callback.trigger
-            trigger = import_string(stored.classpath)(**stored.kwargs)
+            trigger = resolve_name(stored.classpath)(**stored.kwargs)
 
         async def told() -> list[Any]:
             return [event.payload async for event in trigger.run()]
@@ -152,17 +132,7 @@ class GoingRun:
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return what a task pushed, as Airflow stored it."""
-        with create_session() as session:
-            row = session.scalars(
-                select(XComModel).where(
-                    XComModel.dag_id == self.dag.dag_id,
-                    XComModel.run_id == self.run_id,
-                    XComModel.task_id == task_id,
-                    XComModel.map_index == map_index,
-                    XComModel.key == key,
-                )
-            ).first()
-            return None if row is None else XComModel.deserialize_value(row)
+        return stored_xcom(self.dag.dag_id, self.run_id, task_id, key, map_index)
 
     def _instances(self, session: Any) -> list[TaskInstance]:
         of_run = TaskInstance.dag_id == self.dag.dag_id, TaskInstance.run_id == self.run_id
@@ -174,31 +144,22 @@ class GoingRun:
         with create_session() as session:
             if self._run(session) is not None:
                 return
-            dag = DBDagBag().get_latest_version_of_dag(self.dag.dag_id, session=session)
-            assert dag is not None, "it has to be registered first"
             now = datetime.now(UTC)
             info = self.info or DagRunInfo.exact(DateTime.instance(now))
-            dag.create_dagrun(
-                run_id=self.run_id,
-                logical_date=info.logical_date,
-                data_interval=info.data_interval,
-                run_after=info.run_after,
-                run_type=DagRunType.from_run_id(self.run_id),
-                triggered_by=DagRunTriggeredByType.TEST,
-                state=DagRunState.RUNNING,
-                session=session,
-                start_date=now,
-            )
+            roles.create_run(self._stored_dag(session), self.run_id, info, now, session)
 
     def _find_lost(self) -> None:
-        """A task that runs nowhere: the executor says that its process has gone, and the scheduler acts."""
+        """Find tasks that run nowhere, as after the end of their processes."""
         with create_session() as session:
-            executor = BaseExecutor()
-            for instance in self._instances(session):
-                if instance.state in _LOST:
-                    executor.fail(instance.key, info="its heartbeat stopped")
-            if executor.event_buffer:
-                SchedulerJobRunner.process_executor_events(executor, None, DBDagBag(), session)
+            lost = [instance for instance in self._instances(session) if instance.state in _LOST]
+            if lost:
+                roles.give_up_lost(self.dag, lost, session)
+
+    def _stored_dag(self, session: Any) -> Any:
+        """Return the latest version of the DAG, as a bundle without versions gives it."""
+        stored = SerializedDagModel.get(self.dag.dag_id, session=session)
+        assert stored is not None, "it has to be registered first"
+        return stored.dag
 
     def _run(self, session: Any) -> Any:
         of_run = DagRun.dag_id == self.dag.dag_id, DagRun.run_id == self.run_id
@@ -209,41 +170,12 @@ class GoingRun:
             run = self._run(session)
             if run.state == DagRunState.QUEUED:
                 run.state = DagRunState.RUNNING
-            # The latest version of the DAG, as a bundle without versions gives it.
-            run.dag = DBDagBag().get_latest_version_of_dag(self.dag.dag_id, session=session)
+            run.dag = self._stored_dag(session)
             schedulable, self.callback = run.update_state(session=session, execute_callbacks=False)
             run.schedule_tis(schedulable, session=session)
             return DagRunState(run.state)
 
-    # --- The worker ---------------------------------------------------------------------------------------------------
-
-    def _work(self, instance: TaskInstance) -> None:
-        with create_session() as session:
-            session.merge(instance).state = TaskInstanceState.QUEUED
-        done = run_task_in_process(ti=_for_worker(instance), task=self.dag.task_dict[instance.task_id])
-        self.errors[instance.task_id, instance.map_index] = done.error
-
     # --- The triggerer ------------------------------------------------------------------------------------------------
 
     def _trigger(self, instance: TaskInstance) -> None:
-        trigger_id = instance.trigger_id
-        assert trigger_id is not None
-        with create_session() as session:
-            stored = session.get(Trigger, trigger_id)
-            assert stored is not None
-            trigger = import_string(stored.classpath)(**stored.kwargs)
-        event = InProcessTestSupervisor.run_trigger_in_process(trigger=trigger, ti=_for_worker(instance))
-        assert event is not None
-        Trigger.submit_event(trigger_id, event)
-
-
-def _for_worker(instance: TaskInstance) -> WorkerTaskInstance:
-    return WorkerTaskInstance(
-        id=UUID(str(instance.id)),
-        task_id=instance.task_id,
-        dag_id=instance.dag_id,
-        run_id=instance.run_id,
-        try_number=instance.try_number,
-        map_index=instance.map_index,
-        dag_version_id=UUID(str(instance.dag_version_id)),
-    )
+        roles.fire(instance)
