@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
+
+import pytest
 
 AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:3])
-
-AIRFLOW_3 = AIRFLOW >= (3,)
 # The version for which the warnings of Airflow itself and of its parts are watched.
 NEWEST = AIRFLOW >= (3, 3)
+
+
+def _needs(since: tuple[int, int], what: str) -> Any:
+    return pytest.mark.skipif(since > AIRFLOW, reason=f"Airflow {since[0]}.{since[1]} brings {what}")
+
+
+needs_asset_names = _needs((3, 0), "assets with names of their own")
+needs_asset_watchers = _needs((3, 0), "watchers of assets")
+needs_more_timetables = _needs((3, 0), "schedules of several times")
+needs_backfills = _needs((3, 0), "backfills that the scheduler runs")
+needs_runs_without_dates = _needs((3, 0), "runs without a logical date")
+needs_pages_of_plugins = _needs((3, 1), "a place in its menu for pages of plugins")
+needs_deadlines = _needs((3, 1), "deadline alerts")
+needs_connection_forms_without_wtforms = _needs((3, 1), "connection forms without WTForms")
+needs_partitions = _needs((3, 2), "schedules with partitions")
+needs_provider_commands = _needs((3, 2), "commands of providers in the airflow command")
+needs_task_state_store = _needs((3, 3), "the task state store")
+needs_retry_policies = _needs((3, 3), "retry policies of tasks")
+needs_shared_streams = _needs((3, 3), "streams that watchers share")

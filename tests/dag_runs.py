@@ -32,11 +32,11 @@ class FinishedRun:
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return what a task pushed, as Airflow stored it."""
-        return stored_xcom(self.dag_run.dag_id, self.dag_run.run_id, task_id, key, map_index)
+        return stored_xcoms(self.dag_run.dag_id, self.dag_run.run_id).get((task_id, map_index, key))
 
 
-def stored_xcom(dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Any:
-    """Return what a task of a run pushed, as Airflow stored it."""
+def stored_xcoms(dag_id: str, run_id: str) -> dict[tuple[str, int, str], Any]:
+    """Return what the tasks of a run pushed, as Airflow stored it, by task, map index and key."""
     from airflow.models import xcom
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -44,16 +44,8 @@ def stored_xcom(dag_id: str, run_id: str, task_id: str, key: str, map_index: int
     # Airflow 2 has one class for what workers and the database see.
     stored = xcom.XComModel if AIRFLOW >= (3,) else xcom.BaseXCom
     with create_session() as session:
-        row = session.scalars(
-            select(stored).where(
-                stored.dag_id == dag_id,
-                stored.run_id == run_id,
-                stored.task_id == task_id,
-                stored.map_index == map_index,
-                stored.key == key,
-            )
-        ).first()
-        return None if row is None else stored.deserialize_value(row)
+        rows = session.scalars(select(stored).where(stored.dag_id == dag_id, stored.run_id == run_id))
+        return {(row.task_id, row.map_index, row.key): stored.deserialize_value(row) for row in rows}
 
 
 def register(*dags: DAG) -> None:

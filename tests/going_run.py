@@ -25,7 +25,7 @@ from pendulum import DateTime
 from sqlalchemy import select
 
 from tests.airflow_versions import AIRFLOW
-from tests.dag_runs import register, stored_xcom
+from tests.dag_runs import register, stored_xcoms
 
 if AIRFLOW < (3,):
     from tests import roles_airflow_2 as roles
@@ -132,7 +132,7 @@ class GoingRun:
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return what a task pushed, as Airflow stored it."""
-        return stored_xcom(self.dag.dag_id, self.run_id, task_id, key, map_index)
+        return stored_xcoms(self.dag.dag_id, self.run_id).get((task_id, map_index, key))
 
     def _instances(self, session: Any) -> list[TaskInstance]:
         of_run = TaskInstance.dag_id == self.dag.dag_id, TaskInstance.run_id == self.run_id

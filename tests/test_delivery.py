@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook
-from airflow.sdk import DagRunState
+from airflow.utils.state import DagRunState
 
 from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.contract import UpdateKind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +13,13 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
-from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
-from airflow.sdk.observability import stats
-from airflow.sdk.observability.metrics import stats_utils
 
 from airflow_provider_achieveit.operators.export import AchieveItExportPlanOperator
 from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgressUpdatesOperator
 from airflow_provider_achieveit.sensors.job import AchieveItJobSensor
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.airflow_versions import AIRFLOW
 from tests.dag_runs import FinishedRun, run_dag
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -53,6 +52,21 @@ class StatsD:
 @contextmanager
 def airflow_sends() -> Iterator[None]:
     """Make Airflow's client as its settings say, as a worker does before it runs a task."""
+    if AIRFLOW < (3, 2):
+        from airflow.metrics.statsd_logger import get_statsd_logger
+        from airflow.stats import Stats
+
+        Stats.instance, Stats._instance_pid = get_statsd_logger(), os.getpid()
+        try:
+            yield
+        finally:
+            Stats.instance.statsd.close()
+            Stats.instance = None
+        return
+    from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
+    from airflow.sdk.observability import stats
+    from airflow.sdk.observability.metrics import stats_utils
+
     client = stats_utils.get_stats_factory()()
     stats.initialize(factory=lambda: client, export_legacy_names=False)
     try:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import (
-    DAG,
-    BaseOperator,
-    ExceptionRetryPolicy,
-    RetryAction,
-    RetryPolicy,
-    RetryRule,
-)
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
 from airflow_provider_achieveit.exceptions import AchieveItError, AchieveItUnavailableError
 from airflow_provider_achieveit.operators.export import AchieveItExportPlanOperator
@@ -31,9 +21,14 @@ from airflow_provider_achieveit.operators.updates import (
 from airflow_provider_achieveit.retry_policy import DEFAULT_RETRY_POLICY, AchieveItRetryPolicy
 from airflow_provider_achieveit.sensors.job import AchieveItJobSensor
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.airflow_versions import AIRFLOW, needs_retry_policies
 from tests.dag_runs import FinishedRun, run_dag
 
-pytestmark = pytest.mark.usefixtures("airflow_db")
+if AIRFLOW >= (3, 3):
+    from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryPolicy, RetryRule
+    from airflow.serialization.serialized_objects import DagSerialization
+
+pytestmark = [needs_retry_policies, pytest.mark.usefixtures("airflow_db")]
 _numbers = itertools.count()
 
 ROW = {"external_id": "pat-nps", "status": "On Track", "metric_value": 1, "as_of_date": "2026-01-05"}
@@ -225,27 +220,3 @@ def test_it_works_without_a_context() -> None:
 def test_it_can_be_stored() -> None:
     stored = json.loads(json.dumps(AchieveItRetryPolicy().serialize()))
     assert isinstance(AchieveItRetryPolicy.deserialize(stored), RetryPolicy)
-
-
-WITHOUT = """
-import sys
-import time
-# As before Airflow 3.3: the module is not there.
-sys.modules["airflow.sdk.definitions.retry_policy"] = None
-from airflow.providers.common.compat.sdk import BaseOperator
-from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgressUpdatesOperator
-given = []
-init = BaseOperator.__init__.__wrapped__
-def remember(self, **options):
-    given.append(options)
-    init(self, **options)
-BaseOperator.__init__ = remember
-AchieveItSubmitProgressUpdatesOperator(task_id="a", rows=[])
-assert len(given) == 1 and "retry_policy" not in given[0], given
-print("FINE")
-"""
-
-
-def test_before_airflow_3_3_there_is_none() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines()[-1:] == ["FINE"], done.stderr

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +18,8 @@ from airflow_provider_achieveit.operators.export import AchieveItExportPlanOpera
 from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgressUpdatesOperator
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.airflow_versions import AIRFLOW, needs_asset_names
+from tests.asset_events import Event, events_of
 from tests.dag_runs import FinishedRun, run_dag
 from tests.going_run import GoingRun, register
 from tests.postgres import POSTGRES_URL, connect_or_skip
@@ -28,36 +30,9 @@ _numbers = itertools.count()
 ROW = {"external_id": "pat-nps", "status": "On Track", "metric_value": "41", "as_of_date": "2026-01-05"}
 
 
-class Event(NamedTuple):
-    uri: str
-    extra: dict[str, Any]
-    aliases: list[str]
-    queued: list[str]
-    """DAGs that are to run because of it."""
-
-
 def events(run: FinishedRun | GoingRun) -> list[Event]:
-    """Return the asset events of a run's tasks, as the metadata database has them."""
-    from airflow.models.asset import AssetDagRunQueue, AssetEvent
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    dag_id = run.dag_run.dag_id if isinstance(run, FinishedRun) else run.dag.dag_id
-    with create_session() as session:
-        found = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == dag_id).order_by(AssetEvent.id))
-        return [
-            Event(
-                event.asset.uri,
-                event.extra,
-                [alias.name for alias in event.source_aliases],
-                list(
-                    session.scalars(
-                        select(AssetDagRunQueue.target_dag_id).where(AssetDagRunQueue.asset_id == event.asset_id)
-                    )
-                ),
-            )
-            for event in found
-        ]
+    """Return the asset events of a run's tasks."""
+    return events_of(run.dag_run.dag_id if isinstance(run, FinishedRun) else run.dag.dag_id)
 
 
 def task_dag(operator: Callable[..., Any], **options: Any) -> DAG:
@@ -93,12 +68,15 @@ def plan_uri(simulator: RunningSimulator, plan_id: str = "42") -> str:
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-@pytest.mark.parametrize("name", [None, "the plan"], ids=["by address", "by a name of its own"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(None, id="by address"), pytest.param("the plan", id="by a name of its own", marks=needs_asset_names)],
+)
 def test_a_submit_starts_the_dags_that_wait_for_the_plan(
     simulator: RunningSimulator, deferrable: bool, name: str | None
 ) -> None:
     uri = plan_uri(simulator)
-    waiting = consumer(Asset(uri=uri) if name is None else Asset(name=f"{name} {deferrable}", uri=uri))
+    waiting = consumer(Asset(uri) if name is None else Asset(name=f"{name} {deferrable}", uri=uri))
     dag = submit_dag(deferrable=deferrable, on_invalid="skip", rows=[ROW, {**ROW, "status": "Bad"}])
     run = run_dag(dag)
     [event] = events(run)
@@ -119,16 +97,24 @@ def test_the_scheduler_makes_the_run(simulator: RunningSimulator) -> None:
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
+    kind = "dataset" if AIRFLOW < (3,) else "asset"
     waiting = consumer(Asset(plan_uri(simulator)))
     run = run_dag(submit_dag())
     with create_session() as session:
-        needed, _ = DagModel.dags_needing_dagruns(session)
+        needed, triggered = DagModel.dags_needing_dagruns(session)
         models = [model for model in needed if model.dag_id == waiting]
-        SchedulerJobRunner(Job())._create_dag_runs_asset_triggered(dag_models=models, session=session)
+        scheduler = SchedulerJobRunner(Job())
+        if AIRFLOW < (3,):
+            from airflow.models.dagbag import DagBag
+
+            scheduler.dagbag = DagBag(read_dags_from_db=True)
+            scheduler._create_dag_runs_dataset_triggered(models, triggered, session=session)
+        else:
+            scheduler._create_dag_runs_asset_triggered(dag_models=models, session=session)
     with create_session() as session:
         [made] = session.scalars(select(DagRun).where(DagRun.dag_id == waiting))
-        assert (str(made.state), str(made.run_type)) == ("queued", "asset_triggered")
-        assert [event.source_dag_id for event in made.consumed_asset_events] == [run.dag_run.dag_id]
+        assert (str(made.state), made.run_id.partition("__")[0]) == ("queued", f"{kind}_triggered")
+        assert [event.source_dag_id for event in getattr(made, f"consumed_{kind}_events")] == [run.dag_run.dag_id]
 
 
 def test_the_outlet_is_known_before_the_run() -> None:

@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.airflow_versions import needs_asset_watchers
 from tests.assets.test_asset_events import events, plan_uri
 from tests.dag_runs import run_dag
 from tests.going_run import register
@@ -26,6 +27,7 @@ def made_by(source: str) -> dict[str, Any]:
     return space
 
 
+@needs_asset_watchers
 def test_the_blocks_of_the_page_run(airflow_db: None) -> None:
     address, push, watcher = BLOCKS
     assert made_by(address)["plan"].uri == "achieveit://api.achieveit.com/plans/42"

@@ -6,15 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-import httpx
-from airflow.models.task_state_store import TaskStateStoreModel
-from airflow.models.xcom import XComModel
 from airflow.providers.common.compat.sdk import DAG
-from airflow.sdk.execution_time.supervisor import in_process_api_server
 from airflow.utils.db import initdb
-from airflow.utils.session import create_session
-from sqlalchemy import select
 
+from tests.airflow_versions import AIRFLOW
+from tests.dag_runs import stored_xcoms
 from tests.going_run import GoingRun, register
 
 
@@ -31,21 +27,20 @@ class OneRun(GoingRun):
         """Return how the task ended, as JSON values."""
         [instance] = self.instances()
         error = self.errors.get((instance.task_id, instance.map_index))
-        with create_session() as session:
-            of_run = XComModel.dag_id == self.dag.dag_id, XComModel.run_id == self.run_id
-            return {
-                "state": str(instance.state),
-                "try_number": instance.try_number,
-                "error": type(error).__name__ if error else None,
-                "message": str(error) if error else "",
-                "xcoms": {
-                    row.key: XComModel.deserialize_value(row)
-                    for row in session.scalars(select(XComModel).where(*of_run))
-                },
-            }
+        return {
+            "state": str(instance.state),
+            "try_number": instance.try_number,
+            "error": type(error).__name__ if error else None,
+            "message": str(error) if error else "",
+            "xcoms": {key: value for (_, _, key), value in stored_xcoms(self.dag.dag_id, self.run_id).items()},
+        }
 
     def correct(self, key: str, state: str) -> None:
         """Do what a person does who has looked into AchieveIt: set the state in the task state store."""
+        from airflow.models.task_state_store import TaskStateStoreModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
         with create_session() as session:
             of_run = TaskStateStoreModel.dag_id == self.dag.dag_id, TaskStateStoreModel.run_id == self.run_id
             kept = session.scalar(select(TaskStateStoreModel).where(*of_run, TaskStateStoreModel.key == key))
@@ -55,6 +50,10 @@ class OneRun(GoingRun):
 
 def warm_up() -> None:
     """Build, once for all forks, what takes seconds to build; no thread and no connection is left behind."""
+    if AIRFLOW < (3,):
+        return
+    import httpx
+    from airflow.sdk.execution_time.supervisor import in_process_api_server
 
     async def ask() -> None:
         transport = in_process_api_server().atransport

@@ -20,6 +20,8 @@ from typing import Any
 import sqlalchemy.event
 from sqlalchemy.engine import Engine
 
+from tests.airflow_versions import AIRFLOW
+
 BATCHES = 3
 
 CHANGES = {"SetXCom", "SetTaskStateStore", "DeleteTaskStateStore", "ClearTaskStateStore", "DeferTask", "SucceedTask"}
@@ -73,6 +75,22 @@ def _message(points: Points, original: Function, comms: Any, msg: Any) -> Any:
     if type(msg).__name__ in CHANGES:
         points.reach_after(type(msg).__name__, msg.key if type(msg).__name__ == "SetXCom" else "")
     return answer
+
+
+def _xcom(points: Points, original: Function, instance: Any, key: str, *args: Any, **options: Any) -> None:
+    original(instance, key, *args, **options)
+    points.reach_after("SetXCom", key)
+
+
+def _deferral(points: Points, original: Function, instance: Any, *args: Any, **options: Any) -> None:
+    original(instance, *args, **options)
+    points.reach_after("DeferTask")
+
+
+def _saved(points: Points, original: Function, *args: Any, ti: Any, **options: Any) -> None:
+    original(*args, ti=ti, **options)
+    if ti.state == "success":
+        points.reach_after("SucceedTask")
 
 
 def _commit(points: Points, original: Function, dialect: Any, connection: Any) -> None:
@@ -170,8 +188,19 @@ _STORES = (
     "airflow_provider_achieveit.stores.ledger.Ledger",
 )
 
+_AIRFLOW: list[tuple[str, Function]] = (
+    [("airflow.sdk.execution_time.supervisor.InProcessSupervisorComms.send", _message)]
+    if AIRFLOW >= (3,)
+    # A worker of Airflow 2 writes to the metadata database by itself.
+    else [
+        ("airflow.models.taskinstance.TaskInstance.xcom_push", _xcom),
+        ("airflow.models.taskinstance.TaskInstance.defer_task", _deferral),
+        ("airflow.models.taskinstance.TaskInstance.save_to_db", _saved),
+    ]
+)
+
 INSTRUMENTED: list[tuple[str, Function]] = [
-    ("airflow.sdk.execution_time.supervisor.InProcessSupervisorComms.send", _message),
+    *_AIRFLOW,
     ("sqlalchemy.engine.default.DefaultDialect.do_commit", _commit),
     ("airflow_provider_achieveit.api.client.AchieveItClient.submit", _submit),
     ("http.client.HTTPConnection.send", _send),

@@ -18,6 +18,7 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_achieveit.simulator.server import running
+from tests.airflow_versions import needs_task_state_store
 from tests.crashes.campaign import KILLED, Campaign, Process, campaign
 from tests.crashes.dags import ROWS_IN_BATCH, Setting
 from tests.crashes.points import BATCHES
@@ -37,7 +38,10 @@ every_setting = pytest.mark.parametrize(
     ("deferrable", "ledger"),
     [
         pytest.param(
-            deferrable, ledger, id=f"{'deferrable' if deferrable else 'sync'}-{'ledger' if ledger else 'task_state'}"
+            deferrable,
+            ledger,
+            id=f"{'deferrable' if deferrable else 'sync'}-{'ledger' if ledger else 'task_state'}",
+            marks=() if ledger else needs_task_state_store,
         )
         for ledger in (False, True)
         for deferrable in (False, True)

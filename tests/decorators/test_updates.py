@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from airflow.models.asset import AssetEvent
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task
 from airflow.utils.session import create_session
@@ -20,6 +19,7 @@ from sqlalchemy import select
 from airflow_provider_achieveit.exceptions import AchieveItInvalidRowsError, AchieveItUnsureSubmissionError
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.asset_events import events_of
 from tests.dag_runs import FinishedRun, run_dag
 from tests.going_run import GoingRun, register
 
@@ -170,8 +170,7 @@ class TestAsAnyOtherTaskFlowTask:
     def test_its_plan_is_an_asset_too(self, simulator: RunningSimulator) -> None:
         run, _ = push(lambda: [GOOD], emit_asset=True, plan_id=DEMO_PLAN_ID)
         assert run.state == "success"
-        with create_session() as session:
-            [event] = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == run.dag_run.dag_id))
+        [event] = events_of(run.dag_run.dag_id)
         assert event.extra["rows_submitted"] == 1
 
     def test_multiple_outputs_are_the_result_s(self, simulator: RunningSimulator) -> None:

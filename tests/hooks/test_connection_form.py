@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 from airflow.providers_manager import (
     ConnectionFormWidgetInfo,
     _create_customized_form_field_behaviours_schema_validator,
@@ -19,10 +18,13 @@ from airflow.providers_manager import (
 
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
 from airflow_provider_achieveit.hooks.connection_form import EXTRA_FIELDS, STANDARD_FIELDS
+from tests.airflow_versions import needs_connection_forms_without_wtforms
 
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
     service = HookMetaService
     modules: dict[str, dict[str, Any]] = {
         "wtforms": {
@@ -41,7 +43,10 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, module)
 
 
+@needs_connection_forms_without_wtforms
 def test_the_widgets_are_made_of_the_same_fields(stand_ins: None) -> None:
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
     widgets = {
         f"extra__achieveit__{name}": ConnectionFormWidgetInfo("AchieveItHook", "achieveit", widget, name, False)
         for name, widget in AchieveItHook.get_connection_form_widgets().items()
@@ -58,7 +63,10 @@ def test_the_widgets_are_made_of_the_same_fields(stand_ins: None) -> None:
         assert param["value"] == (str(expected) if is_number else expected), name
 
 
+@needs_connection_forms_without_wtforms
 def test_the_standard_fields_are_the_same() -> None:
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
     behaviour = AchieveItHook.get_ui_field_behaviour()
     _create_customized_form_field_behaviours_schema_validator().validate(behaviour)
     standard = HookMetaService._make_standard_fields(behaviour)

@@ -16,7 +16,6 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
-from airflow.sdk.io import attach
 
 from airflow_provider_achieveit.exceptions import (
     AchieveItForbiddenError,
@@ -29,6 +28,7 @@ from airflow_provider_achieveit.operators.export import AchieveItExportPlanToFil
 from airflow_provider_achieveit.simulator.seed_data import generated_plan
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from airflow_provider_achieveit.warehouse.model import LISTS, snake_case
+from tests.airflow_versions import AIRFLOW
 from tests.warehouse.test_whole_export import plan_on_server
 
 
@@ -111,6 +111,10 @@ def test_csv_has_every_item_and_the_lists_as_json(simulator: RunningSimulator, t
 def test_a_store_that_is_no_disk(simulator: RunningSimulator, name: str) -> None:
     store = fsspec.filesystem("memory")
     # As a provider package of a store does it.
+    if AIRFLOW < (3,):
+        from airflow.io.store import attach
+    else:
+        from airflow.sdk.io import attach
     attach("memory", fs=store)
     store.pipe(f"/lake/{name}", b"old")
     result = operator(f"memory://lake/{name}").execute({})

@@ -13,21 +13,8 @@ from typing import Any
 
 import pendulum
 import pytest
-from airflow.models.backfill import ReprocessBehavior, _create_backfill
 from airflow.models.dagrun import DagRun as StoredRun
-from airflow.providers.common.compat.sdk import DAG
-from airflow.sdk import (
-    Asset,
-    AssetOrTimeSchedule,
-    CronDataIntervalTimetable,
-    CronPartitionTimetable,
-    CronTriggerTimetable,
-    DeltaDataIntervalTimetable,
-    DeltaTriggerTimetable,
-    MultipleCronTriggerTimetable,
-)
-from airflow.sdk.api.datamodels._generated import DagRun
-from airflow.serialization.encoders import coerce_to_core_timetable
+from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.utils.session import create_session
 from pendulum import DateTime
@@ -39,14 +26,34 @@ from airflow_provider_achieveit.operators.export import (
 )
 from airflow_provider_achieveit.operators.past_runs import why_past
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.airflow_versions import (
+    AIRFLOW,
+    needs_backfills,
+    needs_more_timetables,
+    needs_partitions,
+    needs_runs_without_dates,
+)
 from tests.dag_runs import run_dag
 from tests.going_run import GoingRun, register
+
+if AIRFLOW >= (3, 2):
+    from airflow.sdk import (
+        CronDataIntervalTimetable,
+        CronTriggerTimetable,
+        DeltaDataIntervalTimetable,
+        DeltaTriggerTimetable,
+    )
+    from airflow.serialization.encoders import coerce_to_core_timetable
+else:
+    from airflow.timetables.interval import CronDataIntervalTimetable, DeltaDataIntervalTimetable
+    from airflow.timetables.trigger import CronTriggerTimetable, DeltaTriggerTimetable
 
 _numbers = itertools.count()
 LOG = logging.getLogger("test")
 PLAN = "a0e2ce03-8d0e-4325-9a13-17a8b5936591"
 BERLIN = "Europe/Berlin"
 BEGIN, END = pendulum.datetime(2026, 2, 20), pendulum.datetime(2026, 4, 10)
+DUE = "data_interval_end" if AIRFLOW < (3,) else "dag_run.run_after"
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
 DAILY = f"0 {(datetime.now(UTC).hour + 12) % 24} * * *"
@@ -59,33 +66,69 @@ def dag_with(schedule: Any, **options: Any) -> DAG:
 
 def runs_due(dag: DAG, begin: DateTime, end: DateTime) -> Iterator[DagRunInfo]:
     """Yield what Airflow's scheduler would run from a moment on, were it to catch up."""
-    timetable = coerce_to_core_timetable(dag.timetable)
     last, restriction = None, TimeRestriction(earliest=begin, latest=end, catchup=True)
-    while last := timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=restriction):
+    while last := following(dag, last, restriction):
         yield last
 
 
-def for_worker(info: DagRunInfo, run_type: str = "scheduled", began: datetime | None = None) -> DagRun:
+def following(dag: DAG, last: DagRunInfo | None, restriction: TimeRestriction) -> DagRunInfo | None:
+    if AIRFLOW >= (3, 2):
+        timetable = coerce_to_core_timetable(dag.timetable)
+        return timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=restriction)
+    interval = last and last.data_interval
+    return dag.timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
+
+
+def for_worker(
+    info: DagRunInfo, run_type: str = "scheduled", began: datetime | None = None, clear_number: int = 0
+) -> Any:
     """Return a run as a task sees it."""
     interval = info.data_interval
-    return DagRun(
-        dag_id="dag",
-        run_id="run",
-        logical_date=info.logical_date,
-        data_interval_start=interval and interval.start,
-        data_interval_end=interval and interval.end,
-        run_after=info.run_after,
-        start_date=began,
-        end_date=None,
-        run_type=run_type,
-        state="running",
-        consumed_asset_events=[],
-        partition_key=info.partition_key,
-        partition_date=info.partition_date,
-    )
+    told = {"dag_id": "dag", "run_id": "run", "run_type": run_type, "state": "running", "start_date": began}
+    if AIRFLOW < (3,):
+        run = StoredRun(**told, execution_date=info.logical_date, data_interval=interval)
+        run.clear_number = clear_number
+        return run
+    from airflow.sdk.api.datamodels._generated import DagRun
+
+    told |= {
+        "logical_date": info.logical_date,
+        "data_interval_start": interval and interval.start,
+        "data_interval_end": interval and interval.end,
+        "run_after": info.run_after,
+        "end_date": None,
+        "clear_number": clear_number,
+        "consumed_asset_events": [],
+        "partition_key": getattr(info, "partition_key", None),
+        "partition_date": getattr(info, "partition_date", None),
+    }
+    return DagRun(**{name: value for name, value in told.items() if name in DagRun.model_fields})
 
 
-def why(dag: DAG, run: DagRun, now: datetime) -> str | None:
+def schedule_of_assets_or_time() -> Any:
+    timetable = CronTriggerTimetable("0 3 * * *", timezone="UTC")
+    if AIRFLOW < (3,):
+        from airflow.timetables.datasets import DatasetOrTimeSchedule
+
+        return DatasetOrTimeSchedule(timetable=timetable, datasets=[Asset("a")])
+    from airflow.sdk import AssetOrTimeSchedule
+
+    return AssetOrTimeSchedule(timetable=timetable, assets=[Asset("a")])
+
+
+def schedule_of_several_times() -> Any:
+    from airflow.sdk import MultipleCronTriggerTimetable
+
+    return MultipleCronTriggerTimetable("0 6 * * *", "30 18 * * 5", timezone=BERLIN)
+
+
+def schedule_of_partitions() -> Any:
+    from airflow.sdk import CronPartitionTimetable
+
+    return CronPartitionTimetable("0 3 * * *", timezone=BERLIN)
+
+
+def why(dag: DAG, run: Any, now: datetime) -> str | None:
     return why_past({"dag": dag, "dag_run": run}, now, log=LOG)
 
 
@@ -103,14 +146,14 @@ def why(dag: DAG, run: DagRun, now: datetime) -> str | None:
         DeltaDataIntervalTimetable(timedelta(hours=6)),
         DeltaTriggerTimetable(timedelta(hours=36)),
         timedelta(days=7),
-        MultipleCronTriggerTimetable("0 6 * * *", "30 18 * * 5", timezone=BERLIN),
-        AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 3 * * *", timezone="UTC"), assets=[Asset("a")]),
-        CronPartitionTimetable("0 3 * * *", timezone=BERLIN),
+        schedule_of_assets_or_time(),
+        pytest.param(schedule_of_several_times, id="several times", marks=needs_more_timetables),
+        pytest.param(schedule_of_partitions, id="partitions", marks=needs_partitions),
     ],
     ids=str,
 )
 def test_a_run_is_past_from_the_moment_on_when_the_next_is_due(schedule: Any, run_type: str) -> None:
-    dag = dag_with(schedule, catchup=True)
+    dag = dag_with(schedule() if callable(schedule) else schedule, catchup=True)
     due = list(runs_due(dag, BEGIN, END))
     assert len(due) > 1
     for this, following in itertools.pairwise(due):
@@ -141,7 +184,7 @@ def test_a_run_that_had_to_wait_for_another_may_come_late_the_same_day() -> None
     run = for_worker(DagRunInfo.exact(BEGIN), began=began)
     assert why(dag, run, began + timedelta(minutes=17)) is None
     assert why(dag, run, BEGIN + timedelta(hours=24, minutes=1)) is not None
-    cleared = run.model_copy(update={"clear_number": 1})
+    cleared = for_worker(DagRunInfo.exact(BEGIN), began=began, clear_number=1)
     assert why(dag, cleared, began) is not None
     assert why(dag, for_worker(DagRunInfo.exact(BEGIN), "backfill", began), began) is not None
 
@@ -181,7 +224,7 @@ def test_a_continuous_run_is_past_after_a_day() -> None:
 
 @pytest.mark.parametrize("run_type", ["manual", "asset_triggered", "operator_triggered", "asset_materialization"])
 @pytest.mark.parametrize("schedule", ["0 * * * *", None, Asset("a")])
-@pytest.mark.parametrize("logical", [True, False])
+@pytest.mark.parametrize("logical", [True, pytest.param(False, marks=needs_runs_without_dates)])
 def test_a_run_without_a_schedule_is_past_after_a_day(schedule: Any, run_type: str, logical: bool) -> None:
     dag = dag_with(schedule)
     info = DagRunInfo.exact(BEGIN) if logical else DagRunInfo(run_after=BEGIN, data_interval=None)
@@ -240,7 +283,9 @@ def export_dag(
             task_id="tables", conn_id="warehouse", mode="snapshot", snapshot_date=snapshot_date, **shared
         )
         AchieveItExportPlanToFileOperator(
-            task_id="file", path=f"{directory}/{{{{ dag_run.run_after.strftime('%Y-%m-%d') }}}}.jsonl", **shared
+            task_id="file",
+            path=f"{directory}/{{{{ {DUE}.strftime('%Y-%m-%d') }}}}.jsonl",
+            **shared,
         )
     register(dag)
     return dag
@@ -286,9 +331,12 @@ class TestRunning:
         ]
         assert [path.stem for path in (tmp_path / "files").iterdir()] == [latest.run_after.date().isoformat()]
 
+    @needs_backfills
     def test_a_backfill_loads_at_most_the_present(
         self, simulator: RunningSimulator, warehouse: Path, tmp_path: Path
     ) -> None:
+        from airflow.models.backfill import ReprocessBehavior, _create_backfill
+
         dag = export_dag(CronTriggerTimetable(DAILY, timezone="UTC"), tmp_path / "files")
         *_, first, _, latest = self.latest(dag, 4)
         _create_backfill(
@@ -323,6 +371,7 @@ class TestRunning:
         run = run_dag(export_dag(schedule, tmp_path))
         assert (run.task_state("tables"), run.task_state("file")) == ("success", "success")
 
+    @needs_runs_without_dates
     def test_a_run_of_an_asset_has_no_logical_date(
         self, simulator: RunningSimulator, warehouse: Path, tmp_path: Path
     ) -> None:

@@ -15,15 +15,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, Asset
-from airflow.sdk import AssetWatcher
 from airflow.triggers.base import TriggerEvent
-from airflow.triggers.shared_stream import SharedStreamManager
 from cryptography.fernet import Fernet
 
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID, mutate
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from airflow_provider_achieveit.triggers import plan as module
 from airflow_provider_achieveit.triggers.plan import AchieveItPlanChangedTrigger
+from tests.airflow_versions import needs_shared_streams
 from tests.cluster.programs import ROOT, Program, Programs, until
 from tests.going_run import register
 
@@ -185,8 +184,11 @@ async def test_a_connection_that_is_made_later_is_found(
     assert "`later`" in told
 
 
+@needs_shared_streams
 async def test_triggers_of_one_plan_share_one_poll(simulator: RunningSimulator, at_once: None) -> None:
     """By Airflow's own manager, as the triggerer does it."""
+    from airflow.triggers.shared_stream import SharedStreamManager
+
     manager = SharedStreamManager()
     triggers = [trigger() for _ in range(5)]
     other = trigger(poll_interval=600)
@@ -364,12 +366,14 @@ def kept_items() -> list[int]:
         return [json.loads(row)["items"] for row in session.scalars(select(AssetStateStoreModel.value))]
 
 
+@needs_shared_streams
 @pytest.mark.timeout(240)
 def test_a_killed_triggerer_repeats_nothing_and_loses_nothing(
     simulator: RunningSimulator, triggerer: Callable[[str], Program]
 ) -> None:
     from airflow.models.asset import AssetDagRunQueue
     from airflow.models.trigger import Trigger
+    from airflow.sdk import AssetWatcher
     from airflow.utils.session import create_session
     from sqlalchemy import select
 

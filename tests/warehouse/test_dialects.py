@@ -9,11 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Update, event
+from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine import Connection, Dialect, make_url
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
+from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import ClauseElement
 
 from airflow_provider_achieveit.warehouse import databases
