@@ -27,5 +27,6 @@ needs_connection_forms_without_wtforms = _needs((3, 1), "connection forms withou
 needs_partitions = _needs((3, 2), "schedules with partitions")
 needs_provider_commands = _needs((3, 2), "commands of providers in the airflow command")
 needs_task_state_store = _needs((3, 3), "the task state store")
+needs_connection_tests_of_workers = _needs((3, 3), "connection tests on a worker")
 needs_retry_policies = _needs((3, 3), "retry policies of tasks")
 needs_shared_streams = _needs((3, 3), "streams that watchers share")

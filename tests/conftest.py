@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests.airflow_versions import NEWEST
+from tests.airflow_versions import AIRFLOW, NEWEST
 
 if TYPE_CHECKING:
     from airflow_provider_achieveit.simulator.server import RunningSimulator
+    from tests.dag_runs import TaskLog
 
 # Each pytest process (each xdist worker is one) has an Airflow home of its own, so that they never share a database.
 _HOME = Path(tempfile.mkdtemp(prefix="achieveit-airflow-"))
@@ -38,6 +39,10 @@ os.environ.update(
 
 _PACKAGE = "airflow_provider_achieveit"
 _ANSWERED_LATER = ["DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "SyntaxWarning"]
+
+if AIRFLOW < (3,):
+    # As in Airflow 3; without it every process of Airflow begins with a warning.
+    os.environ["AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY"] = "True"
 
 # The same examples every time, and no limit on the clock: a busy machine is no failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=60)
@@ -66,6 +71,15 @@ def airflow_db() -> Iterator[None]:
     from airflow import settings
 
     settings.dispose_orm()
+
+
+@pytest.fixture
+def task_log(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> TaskLog:
+    """What tasks, triggers and callbacks have logged: Airflow 3 writes it to standard output."""
+    if AIRFLOW >= (3,):
+        return lambda: capfd.readouterr().out
+    caplog.set_level("INFO")
+    return lambda: caplog.text
 
 
 @pytest.fixture

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
 from tests.airflow_versions import AIRFLOW
+
+TaskLog = Callable[[], str]
+"""Returns what the tasks, triggers and callbacks of a test have logged."""
 
 
 class FinishedRun:
@@ -44,7 +48,9 @@ def stored_xcoms(dag_id: str, run_id: str) -> dict[tuple[str, int, str], Any]:
     # Airflow 2 has one class for what workers and the database see.
     stored = xcom.XComModel if AIRFLOW >= (3,) else xcom.BaseXCom
     with create_session() as session:
-        rows = session.scalars(select(stored).where(stored.dag_id == dag_id, stored.run_id == run_id))
+        # The columns by themselves: the object of Airflow 2 is not what its own method takes.
+        columns = stored.task_id, stored.map_index, stored.key, stored.value
+        rows = session.execute(select(*columns).where(stored.dag_id == dag_id, stored.run_id == run_id))
         return {(row.task_id, row.map_index, row.key): stored.deserialize_value(row) for row in rows}
 
 

@@ -20,7 +20,7 @@ from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgress
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from tests.airflow_versions import AIRFLOW, needs_pages_of_plugins
-from tests.dag_runs import FinishedRun, run_dag
+from tests.dag_runs import FinishedRun, TaskLog, run_dag
 from tests.going_run import GoingRun, register
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -176,25 +176,25 @@ def test_the_links_are_there_while_the_task_itself_waits(
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_link_that_leads_nowhere_shows_nothing(
-    api: Api, simulator: RunningSimulator, deferrable: bool, capfd: pytest.CaptureFixture[str]
+    api: Api, simulator: RunningSimulator, deferrable: bool, task_log: TaskLog
 ) -> None:
     run = run_dag(push_dag(plan_id=DEMO_PLAN_ID, deferrable=deferrable))
     assert run.state == "success"
     assert links(api, run) == shown({PLAN: None, HISTORY: None})
-    assert not AN_ERROR.search(capfd.readouterr().out)
+    assert not AN_ERROR.search(task_log())
 
 
 def test_a_web_url_that_is_no_address_does_not_fail_what_was_sent(
     api: Api,
     simulator: RunningSimulator,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    task_log: TaskLog,
 ) -> None:
     set_web_url(simulator, monkeypatch, "app.example.com")
     run = run_dag(push_dag(plan_id=DEMO_PLAN_ID))
     assert run.state == "success"
     assert links(api, run)[PLAN] is None
-    told = capfd.readouterr().out
+    told = task_log()
     assert told.count("the extra field web_url must be an address with {plan_id} in it") == 1
     assert not AN_ERROR.search(told)
 

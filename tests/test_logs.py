@@ -21,7 +21,7 @@ from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgress
 from airflow_provider_achieveit.sensors.job import AchieveItJobSensor
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from tests.dag_runs import run_dag
+from tests.dag_runs import TaskLog, run_dag
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 _numbers = itertools.count()
@@ -31,6 +31,8 @@ GOOD = {"external_id": "pat-nps", "status": "on track", "metric_value": 41.5, "a
 LATER = {**GOOD, "as_of_date": "2026-01-06"}
 BAD = {**GOOD, "status": "On Trakc", "as_of_date": "2026-01-07"}
 EXPORT = {"plan_id": DEMO_PLAN_ID, "conn_id": "warehouse", "page_size": 20}
+NEXT_LINE = r"\d{4}-|[A-Z]+ +\S+:\w+\.py:\d+ "
+"""How a line of the log begins: by the time where Airflow prints it, by its level where pytest does."""
 POSTS = {"method": "POST", "times": None}
 
 
@@ -221,7 +223,7 @@ class Log:
 
     def last_words(self) -> tuple[str, str]:
         """Return the error that ended the task: the name of its class, and the message below the traceback."""
-        found = re.findall(r"^((?:\w+\.)*\w+Error): (.*(?:\n(?!\d{4}-|\s*$).*)*)", self.text, re.MULTILINE)
+        found = re.findall(rf"^((?:\w+\.)*\w+Error): (.*(?:\n(?!{NEXT_LINE}|\s*$).*)*)", self.text, re.MULTILINE)
         name, message = found[-1]
         return name.rpartition(".")[2], message
 
@@ -237,7 +239,7 @@ def connections(simulator: RunningSimulator, tmp_path: Path, monkeypatch: pytest
     return dict(told)
 
 
-def run(options: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> Log:
+def run(options: dict[str, Any], task_log: TaskLog) -> Log:
     """Let Airflow run a task; what its options are tells which."""
     run_options: dict[str, Any] = {}
     operator: Any = AchieveItSubmitProgressUpdatesOperator
@@ -257,7 +259,7 @@ def run(options: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> Log:
             if type(handler) is logging.StreamHandler:
                 patch.setattr(handler, "stream", sys.stdout)
         state = run_dag(dag, **run_options).state
-    return Log(state, capfd.readouterr().out)
+    return Log(state, task_log())
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
@@ -266,13 +268,13 @@ def test_the_last_words_tell_what_happened_to_which_rows_and_what_to_do(
     simulator: RunningSimulator,
     connections: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    task_log: TaskLog,
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", json.dumps(connections | case.connection))
     if case.fault:
         kind, options = case.fault
         simulator.faults.add(kind, **options)
-    log = run(case.options, capfd)
+    log = run(case.options, task_log)
     assert log.state == "failed"
     error, message = log.last_words()
     assert error == case.error
@@ -288,8 +290,8 @@ def assert_in_order(log: Log, stations: list[str]) -> None:
 
 @pytest.mark.usefixtures("connections")
 class TestStations:
-    def test_of_a_submit(self, capfd: pytest.CaptureFixture[str]) -> None:
-        log = run({"rows": [GOOD, BAD, LATER], "batch_size": 1, "on_invalid": "skip", "deferrable": True}, capfd)
+    def test_of_a_submit(self, task_log: TaskLog) -> None:
+        log = run({"rows": [GOOD, BAD, LATER], "batch_size": 1, "on_invalid": "skip", "deferrable": True}, task_log)
         stations = [
             "Reading the rows",
             r"Read 3 rows from rows: 2 to send, 1 rejected \(\d+\.\d s\)",
@@ -304,7 +306,7 @@ class TestStations:
         ]
         assert_in_order(log, stations)
 
-    def test_of_an_export(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_of_an_export(self, task_log: TaskLog) -> None:
         stations = [
             f"Reading plan {DEMO_PLAN_ID}, 20 items a page",
             r"The plan has 61 items; the first page took \d+\.\d s",
@@ -312,10 +314,10 @@ class TestStations:
             r"Loading 61 items into plan_items \(mode replace\)",
             r"Loaded plan .* in \d+\.\d s: 61 items inserted, 0 updated, 0 deleted",
         ]
-        assert_in_order(run(EXPORT, capfd), stations)
+        assert_in_order(run(EXPORT, task_log), stations)
 
     def test_of_long_work(
-        self, simulator: RunningSimulator, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self, simulator: RunningSimulator, task_log: TaskLog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(pace, "INTERVAL", 0.0)
         monkeypatch.setattr(jobs, "REPORT_INTERVAL", 0.0)
@@ -325,12 +327,12 @@ class TestStations:
             r"Waiting for 1 of 1 job\(s\) since 0 s, 36\d\d s left: \S+ ",
             r"All 1 job\(s\) are applied",
         ]
-        assert_in_order(run({"rows": [GOOD]}, capfd), told)
-        assert_in_order(run(EXPORT, capfd), [r"Read 39 of 61 items so far \(0 s\)", "Read 58 of 61", "Read plan"])
+        assert_in_order(run({"rows": [GOOD]}, task_log), told)
+        assert_in_order(run(EXPORT, task_log), [r"Read 39 of 61 items so far \(0 s\)", "Read 58 of 61", "Read plan"])
 
-    def test_of_a_sensor(self, simulator: RunningSimulator, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_of_a_sensor(self, simulator: RunningSimulator, task_log: TaskLog) -> None:
         simulator.faults.add("status", path="/status/", status=202)
-        run({"rows": [GOOD], "wait_for_completion": False}, capfd)
+        run({"rows": [GOOD], "wait_for_completion": False}, task_log)
         [job_id] = simulator.world.jobs
         told = [rf"0 job\(s\) are applied, not yet {job_id}", r"All 1 job\(s\) are applied"]
-        assert_in_order(run({"job_id": job_id}, capfd), told)
+        assert_in_order(run({"job_id": job_id}, task_log), told)

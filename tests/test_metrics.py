@@ -56,7 +56,7 @@ def airflow_sends() -> Iterator[None]:
         from airflow.metrics.statsd_logger import get_statsd_logger
         from airflow.stats import Stats
 
-        Stats.instance, Stats._instance_pid = get_statsd_logger(), os.getpid()
+        Stats.instance, Stats._instance_pid = get_statsd_logger(Stats), os.getpid()
         try:
             yield
         finally:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.airflow_versions import needs_provider_commands
 from tests.cli.conftest import Ended
 
 AIRFLOW = str(Path(sys.executable).parent / "airflow")
@@ -55,6 +56,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+@needs_provider_commands
 def test_airflow_has_the_commands(simulator: RunningSimulator) -> None:
     command = [AIRFLOW, "achieveit", "submit", "kpis.csv", "-v", "-o", "json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
@@ -113,6 +115,7 @@ def test_a_reader_that_stops_reading_is_not_bothered() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@needs_provider_commands
 def test_airflow_simulates() -> None:
     command = [AIRFLOW, "achieveit", "simulate", "--port", "0", "--api-key", "of-the-cli"]
     with started(*command, **PIPES) as process:

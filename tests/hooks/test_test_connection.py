@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import BaseHook, Connection
 
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.airflow_versions import needs_connection_tests_of_workers
 
 CONN = "AIRFLOW_CONN_ACHIEVEIT_DEFAULT"
 WEB_PAGE = {"status": 200, "body": "<!DOCTYPE html><title>Sign in</title>", "headers": {"content-type": "text/html"}}
@@ -189,6 +190,7 @@ def test_as_the_api_server_hands_it_over(
     assert worked, told
 
 
+@needs_connection_tests_of_workers
 @pytest.mark.parametrize("shape", [{}, {"login": "", "schema": "", "port": 0}])
 def test_as_a_worker_has_it(simulator: RunningSimulator, shape: dict[str, Any]) -> None:
     """In its hands only: in no database and no variable."""

@@ -20,7 +20,7 @@ from airflow_provider_achieveit.exceptions import AchieveItUnsureSubmissionError
 from airflow_provider_achieveit.notifications.progress import AchieveItProgressNotifier
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from tests.airflow_versions import needs_deadlines
-from tests.dag_runs import run_dag
+from tests.dag_runs import TaskLog, run_dag
 from tests.going_run import GoingRun, register
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -81,7 +81,7 @@ class TestCallbacksOfTasks:
         ],
     )
     def test_what_cannot_be_sent_is_logged_and_the_run_goes_its_way(
-        self, simulator: RunningSimulator, capfd: pytest.CaptureFixture[str], wrong: dict[str, str], told: str
+        self, simulator: RunningSimulator, task_log: TaskLog, wrong: dict[str, str], told: str
     ) -> None:
         with DAG(f"notified_{next(_numbers)}", schedule=None) as dag:
 
@@ -90,11 +90,12 @@ class TestCallbacksOfTasks:
 
             works()
         assert run_dag(dag).state == "success"
-        assert told in capfd.readouterr().out
+        assert told in task_log()
         assert simulator.world.requests == []
 
 
 class TestCalledByHand:
+    @needs_deadlines
     def test_a_run_without_dates_counts_for_today_and_nothing_unknown_is_told(
         self, simulator: RunningSimulator
     ) -> None:
@@ -115,7 +116,7 @@ class TestCalledByHand:
     def test_a_lost_answer_is_told_and_the_update_not_sent_again(self, simulator: RunningSimulator) -> None:
         simulator.faults.add("reset", method="POST", after=True)
         with pytest.raises(AchieveItUnsureSubmissionError, match="may or may not"):
-            notifier()({})
+            notifier()(RUN)
         assert len(simulator.world.batches) == 1
 
     def test_statuses_that_are_none_are_refused_when_the_dag_is_parsed(self) -> None:

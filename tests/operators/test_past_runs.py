@@ -179,7 +179,7 @@ def test_a_run_that_began_in_time_may_come_late_the_same_day() -> None:
 def test_a_run_that_had_to_wait_for_another_may_come_late_the_same_day() -> None:
     # One run at a time, each of them slower than the schedule: Airflow 3.3 finds out what is next when a run is made,
     # not when it ends, so that every run begins when others are due already.
-    dag = dag_with(DeltaTriggerTimetable(timedelta(minutes=5)), max_active_runs=1)
+    dag = dag_with(DeltaTriggerTimetable(timedelta(minutes=5)), max_active_runs=1, catchup=False)
     began = BEGIN + timedelta(minutes=17)
     run = for_worker(DagRunInfo.exact(BEGIN), began=began)
     assert why(dag, run, began + timedelta(minutes=17)) is None
