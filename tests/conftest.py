@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -71,6 +72,17 @@ def airflow_db() -> Iterator[None]:
     from airflow import settings
 
     settings.dispose_orm()
+
+
+@pytest.fixture
+def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options by which a submit keeps account of what it has sent: a ledger, where Airflow has no task state store."""
+    if AIRFLOW >= (3, 3):
+        return {}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_ACCOUNT", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "account.db")})
+    )
+    return {"ledger_conn_id": "account"}
 
 
 @pytest.fixture

@@ -56,11 +56,12 @@ def airflow_sends() -> Iterator[None]:
         from airflow.metrics.statsd_logger import get_statsd_logger
         from airflow.stats import Stats
 
-        Stats.instance, Stats._instance_pid = get_statsd_logger(Stats), os.getpid()
+        client = get_statsd_logger(Stats)
+        Stats.instance, Stats._instance_pid = client, os.getpid()
         try:
             yield
         finally:
-            Stats.instance.statsd.close()
+            client.statsd.close()
             Stats.instance = None
         return
     from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger

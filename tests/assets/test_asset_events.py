@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from tests.postgres import POSTGRES_URL, connect_or_skip
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 _numbers = itertools.count()
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 ROW = {"external_id": "pat-nps", "status": "On Track", "metric_value": "41", "as_of_date": "2026-01-05"}
 
@@ -59,7 +60,7 @@ def submit_dag(**options: Any) -> DAG:
 def consumer(asset: Any) -> str:
     """Register a DAG that runs when an asset changes; return its id."""
     dag_id = f"asset_dag_{next(_numbers)}"
-    register(DAG(dag_id, schedule=[asset], is_paused_upon_creation=False))
+    register(DAG(dag_id, schedule=[asset], start_date=START, is_paused_upon_creation=False))
     return dag_id
 
 
@@ -160,8 +161,10 @@ def test_a_failed_job_is_not_told_and_its_retry_is_told_once(simulator: RunningS
     assert [event.extra["rows_submitted"] for event in events(run)] == [1]
 
 
-def test_a_cleared_task_that_sends_nothing_again_tells_nothing_again(simulator: RunningSimulator) -> None:
-    dag = submit_dag()
+def test_a_cleared_task_that_sends_nothing_again_tells_nothing_again(
+    simulator: RunningSimulator, account: dict[str, Any]
+) -> None:
+    dag = submit_dag(**account)
     register(dag)
     run = GoingRun(dag)
     assert run.go_on() == "success"
@@ -173,10 +176,10 @@ def test_a_cleared_task_that_sends_nothing_again_tells_nothing_again(simulator: 
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_cleared_task_tells_of_a_job_that_had_not_ended_in_time(
-    simulator: RunningSimulator, deferrable: bool
+    simulator: RunningSimulator, account: dict[str, Any], deferrable: bool
 ) -> None:
     simulator.world.settings.job_seconds = 1.0
-    dag = submit_dag(deferrable=deferrable, wait_timeout=0.2)
+    dag = submit_dag(deferrable=deferrable, wait_timeout=0.2, **account)
     register(dag)
     run = GoingRun(dag)
     assert run.go_on() == "failed"
@@ -191,15 +194,19 @@ def test_a_cleared_task_tells_of_a_job_that_had_not_ended_in_time(
         assert len(events(run)) == 1
 
 
-def test_a_retry_of_a_cleared_task_does_not_tell_again_what_was_told(simulator: RunningSimulator) -> None:
+def test_a_retry_of_a_cleared_task_does_not_tell_again_what_was_told(
+    simulator: RunningSimulator, account: dict[str, Any]
+) -> None:
     def rows(ti: Any) -> list[dict[str, str]]:
         if ti.try_number == 3:
             raise ConnectionError("the source is away")
         return [ROW]
 
     with DAG(f"asset_dag_{next(_numbers)}", schedule=None) as dag:
-        options: dict[str, Any] = {"plan_id": "42", "emit_asset": True, "poll_interval": 0.05, "deferrable": False}
-        task.achieveit_progress_updates(task_id="work", retries=1, retry_delay=timedelta(0), **options)(rows)()
+        options: dict[str, Any] = {"plan_id": "42", "emit_asset": True, "deferrable": False, **account}
+        task.achieveit_progress_updates(task_id="work", retries=1, retry_delay=timedelta(0), **options, **account)(
+            rows
+        )()
     register(dag)
     run = GoingRun(dag)
     for tries in (1, 2, 4):
@@ -210,7 +217,7 @@ def test_a_retry_of_a_cleared_task_does_not_tell_again_what_was_told(simulator: 
 
 
 def test_a_retry_tells_what_a_try_applied_that_failed_later(
-    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+    simulator: RunningSimulator, account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection goes when the work is done and the event is to be told, and is back for the retry."""
     from airflow_provider_achieveit.assets import events as told
@@ -225,7 +232,7 @@ def test_a_retry_tells_what_a_try_applied_that_failed_later(
         return looked_up(conn_id, plan_id)
 
     monkeypatch.setattr(told, "plan_asset", fails_once)
-    run = run_dag(submit_dag(retries=1))
+    run = run_dag(submit_dag(retries=1, **account))
     assert (run.task_state("work"), run.task("work").try_number) == ("success", 2)
     assert len(simulator.world.batches) == 1
     [event] = events(run)

@@ -211,7 +211,7 @@ class TestTries:
         assert len(calls) == 1
 
     def test_a_retry_after_the_wait_calls_it_again_and_sends_only_what_failed(
-        self, simulator: RunningSimulator
+        self, simulator: RunningSimulator, account: dict[str, Any]
     ) -> None:
         simulator.faults.add("fail_job", nth=2)
         calls: Calls = []
@@ -220,7 +220,7 @@ class TestTries:
             calls.append(1)
             yield from (GOOD, {**GOOD, "external_id": "fin-margin"})
 
-        run, _ = push(rows, batch_size=1, retries=1, deferrable=True)
+        run, _ = push(rows, batch_size=1, retries=1, deferrable=True, **account)
         assert len(calls) == 2
         result = run.xcom("push")
         assert (result["rows_unchanged"], result["rows_submitted"]) == (1, 1)

@@ -81,6 +81,7 @@ def test_the_standard_fields_are_the_same() -> None:
 
 def test_without_wtforms_airflow_is_told_by_an_import_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which Airflow expects, and goes on without widgets: on a worker of 3.0 and 3.1, say."""
-    monkeypatch.setitem(sys.modules, "flask_appbuilder", None)
+    for name in ("flask_appbuilder", "flask_appbuilder.fieldwidgets"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError):
         AchieveItHook.get_connection_form_widgets()

@@ -116,7 +116,7 @@ class TestCalledByHand:
     def test_a_lost_answer_is_told_and_the_update_not_sent_again(self, simulator: RunningSimulator) -> None:
         simulator.faults.add("reset", method="POST", after=True)
         with pytest.raises(AchieveItUnsureSubmissionError, match="may or may not"):
-            notifier()(RUN)
+            notifier().notify({})
         assert len(simulator.world.batches) == 1
 
     def test_statuses_that_are_none_are_refused_when_the_dag_is_parsed(self) -> None:

@@ -35,6 +35,7 @@ from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgress
 from airflow_provider_achieveit.simulator.server import RunningSimulator, running
 from airflow_provider_achieveit.simulator.world import Job, JobState, ReceivedRequest
 from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger
+from tests.airflow_versions import AIRFLOW
 from tests.dag_runs import run_dag
 from tests.fault_schedules import OtherHost, Schedule, schedule
 
@@ -124,7 +125,8 @@ def serialized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """All that any logger says, at DEBUG, with Airflow's own masking of secrets taken away."""
-    monkeypatch.setattr("airflow.sdk._shared.secrets_masker.SecretsMasker.add_mask", lambda *_: None)
+    package = "airflow.utils.log" if AIRFLOW < (3,) else "airflow.sdk._shared"
+    monkeypatch.setattr(f"{package}.secrets_masker.SecretsMasker.add_mask", lambda *_: None)
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     root = logging.getLogger()
@@ -147,6 +149,7 @@ def test_what_a_task_says_is_what_happened(
     logged: io.StringIO,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    account: dict[str, Any],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     connection = json.loads(server.connection())
@@ -160,7 +163,7 @@ def test_what_a_task_says_is_what_happened(
         server.world.jobs.clear()
         server.world.requests.clear()
 
-    runs = [play(seed, server, other_host.url) for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK)]
+    runs = [play(seed, server, other_host.url, account) for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK)]
     time.sleep(0.5)  # a request that was delayed is processed after its client has gone
     for told in runs:
         look_up(told, server)
@@ -179,7 +182,7 @@ def test_what_a_task_says_is_what_happened(
     assert not_in(everything_kept())
 
 
-def play(seed: int, server: RunningSimulator, other: str) -> Told:
+def play(seed: int, server: RunningSimulator, other: str, account: dict[str, Any]) -> Told:
     """Run a task under the faults of a seed, to its end."""
     rng = random.Random(seed)
     faults = schedule(rng, other, key=KEY)
@@ -211,6 +214,7 @@ def play(seed: int, server: RunningSimulator, other: str) -> Told:
             on_failure_callback=keep,
             on_retry_callback=keep,
             **options,
+            **account,
         )
     for kind, how in faults:
         server.faults.add(kind, **how)

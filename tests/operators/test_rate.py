@@ -6,6 +6,7 @@ import json
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
@@ -50,7 +51,11 @@ def test_all_tasks_of_a_dag_keep_one_limit(
 
 
 def test_a_batch_that_was_held_back_when_its_task_ended_is_sent_by_the_next_try(
-    simulator: RunningSimulator, airflow_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    simulator: RunningSimulator,
+    airflow_db: None,
+    account: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     connection = json.loads(simulator.connection())
@@ -64,6 +69,7 @@ def test_a_batch_that_was_held_back_when_its_task_ended_is_sent_by_the_next_try(
             poll_interval=0.05,
             deferrable=False,
             execution_timeout=timedelta(seconds=2),
+            **account,
         )
     register(dag)
     run = GoingRun(dag)

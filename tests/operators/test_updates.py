@@ -443,11 +443,11 @@ class TestSending:
         assert outcome.job_ids == [simulator.world.batches[0].job_id]
 
     def test_a_retry_reattaches_and_sends_the_rest_only(
-        self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+        self, simulator: RunningSimulator, account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         simulator.faults.add("status", method="POST", status=503, nth=2, times=6)
         monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
-        outcome = push(rows=[GOOD, {**GOOD, "as_of_date": "2026-01-06"}], batch_size=1, retries=1)
+        outcome = push(rows=[GOOD, {**GOOD, "as_of_date": "2026-01-06"}], batch_size=1, retries=1, **account)
         assert outcome.state == "success"
         assert len(simulator.world.batches) == 2
         assert outcome.job_ids == [batch.job_id for batch in simulator.world.batches]

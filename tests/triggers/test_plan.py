@@ -124,6 +124,7 @@ async def test_a_plan_without_items_is_a_plan(simulator: RunningSimulator, at_on
 async def test_an_outage_ends_no_watcher_and_loses_no_change(
     simulator: RunningSimulator, at_once: None, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     async with Watching(trigger().run()) as watching:
         await after(simulator, 1)
         simulator.faults.add("status", status=503, times=2)
