@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from copy import copy
@@ -22,6 +22,7 @@ from airflow_provider_achieveit.operators.dates import run_moment
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    import jinja2
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_achieveit.api.client import AchieveItClient
@@ -86,6 +87,18 @@ class AchieveItProgressNotifier(BaseNotifier):
         """Render the templates and send the update."""
         # Rendering leaves no template behind, and one process may call the same notifier for several runs and tasks.
         super(AchieveItProgressNotifier, copy(self)).__call__(*args)
+
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: jinja2.Environment,
+        seen_oids: set[int],
+    ) -> None:
+        # Before 3.3 Airflow leaves a template as it is where nothing comes out of it, and that would be sent.
+        for name in template_fields:
+            setattr(parent, name, self.render_template(getattr(parent, name), context, jinja_env, seen_oids))
 
     def notify(self, context: Context) -> None:
         """Send the update (callbacks of DAGs and tasks).
