@@ -10,6 +10,12 @@ import pytest
 AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:3])
 # The version for which the warnings of Airflow itself and of its parts are watched.
 NEWEST = AIRFLOW >= (3, 3)
+_COMPAT = "airflow.providers.common.compat.sdk"
+
+
+def for_this_airflow(source: str) -> str:
+    """Return code of a page as people with this Airflow write it: Airflow 2 has no ``airflow.sdk``."""
+    return source if AIRFLOW >= (3,) else source.replace("from airflow.sdk import", f"from {_COMPAT} import")
 
 
 def _needs(since: tuple[int, int], what: str) -> Any:

@@ -54,6 +54,14 @@ def stored_xcoms(dag_id: str, run_id: str) -> dict[tuple[str, int, str], Any]:
         return {(row.task_id, row.map_index, row.key): stored.deserialize_value(row) for row in rows}
 
 
+def place(dag: DAG, path: pathlib.Path) -> None:
+    """Tell a DAG which file it is of, as parsing the file does."""
+    if AIRFLOW < (3,):
+        dag.fileloc = str(path)
+    else:
+        dag.relative_fileloc = path.name
+
+
 def register(*dags: DAG) -> None:
     """Write DAGs into the metadata database, as parsing their files does."""
     nowhere = pathlib.Path(os.devnull)
@@ -110,6 +118,11 @@ if (3,) <= AIRFLOW < (3, 3):
 def run_dag(dag: DAG, **options: Any) -> FinishedRun:
     """Register the DAG as Airflow would after parsing it, and run it to its end."""
     register(dag)
+    return run_by_file(dag, **options)
+
+
+def run_by_file(dag: DAG, **options: Any) -> FinishedRun:
+    """Run a DAG to its end as people do by its file."""
     if AIRFLOW < (3,) and "logical_date" in options:
         options["execution_date"] = options.pop("logical_date")
     return FinishedRun(dag.test(**options))

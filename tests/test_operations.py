@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import DAG, BaseHook
 
 from airflow_provider_achieveit.api.jobs import JobEnd
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.airflow_versions import for_this_airflow
 from tests.dag_runs import run_dag
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +45,7 @@ def test_its_dag_runs(
         hook.run(f"insert into kpi_updates_{name} values ('pat-nps', 'On Track', 47, '2026-01-0{number + 1}')")
     [source] = blocks("python")
     space: dict[str, Any] = {}
-    exec(source.replace("catchup=False):", "catchup=False) as dag:"), space)
+    exec(for_this_airflow(source).replace("catchup=False):", "catchup=False) as dag:"), space)
     dag = space["dag"]
     assert isinstance(dag, DAG)
     assert run_dag(dag).state == "success"

@@ -17,9 +17,13 @@ from airflow_provider_achieveit import exceptions
 from airflow_provider_achieveit.get_provider_info import get_provider_info
 from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
 from airflow_provider_achieveit.hooks.connection import EXTRA_FIELDS
+from tests.airflow_versions import needs_provider_commands
 
 
-@pytest.mark.parametrize("schema", ["provider_info.schema.json", "provider.yaml.schema.json"])
+@pytest.mark.parametrize(
+    "schema",
+    ["provider_info.schema.json", pytest.param("provider.yaml.schema.json", marks=needs_provider_commands)],
+)
 def test_fits_airflows_schema(schema: str) -> None:
     path = Path(airflow.__file__).parent / schema
     info: dict[str, Any] = get_provider_info()

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import DAG, BaseHook
 from airflow_provider_achieveit import exceptions
 from airflow_provider_achieveit.hooks.connection import EXTRA_FIELDS
 from airflow_provider_achieveit.simulator.server import RunningSimulator
+from tests.airflow_versions import for_this_airflow
 from tests.dag_runs import run_dag
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +32,7 @@ def test_a_dag_of_the_readme_runs(
     hook.run("insert into kpi_values values ('pat-nps', 'G', '47.5', '2026-01-05', null)")
     space: dict[str, Any] = {}
     exec(
-        compile(source.replace("with DAG(", "with DAG_(", 1), "README.md", "exec"),
+        compile(for_this_airflow(source).replace("with DAG(", "with DAG_(", 1), "README.md", "exec"),
         {**space, "DAG_": _remembering(space)},
     )
     run = run_dag(space["dag"])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from tests.airflow_versions import needs_deadlines
+from tests.airflow_versions import for_this_airflow, needs_deadlines
+from tests.dag_runs import place
 from tests.examples.test_examples import load
 from tests.going_run import GoingRun, register
 
@@ -22,9 +23,9 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 def going(source: str, directory: Path) -> tuple[GoingRun, Path]:
     path = directory / "a_dag_of_the_page.py"
-    path.write_text(source, encoding="utf-8")
+    path.write_text(for_this_airflow(source), encoding="utf-8")
     dag = load(path).dag
-    dag.relative_fileloc = path.name
+    place(dag, path)
     register(dag)
     return GoingRun(dag), path
 

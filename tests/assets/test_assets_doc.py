@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from tests.airflow_versions import needs_asset_watchers
+from tests.airflow_versions import for_this_airflow, needs_asset_watchers
 from tests.assets.test_asset_events import events, plan_uri
 from tests.dag_runs import run_dag
 from tests.going_run import register
@@ -23,7 +23,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 def made_by(source: str) -> dict[str, Any]:
     space: dict[str, Any] = {}
-    exec(compile(source, "docs/assets.md", "exec"), space)
+    exec(compile(for_this_airflow(source), "docs/assets.md", "exec"), space)
     return space
 
 
