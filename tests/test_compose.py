@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from tests.airflow_versions import needs_airflow_of_compose
+
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docker-compose.yaml"
 SECRETS = "/opt/achieveit/secrets"
@@ -271,6 +273,7 @@ def airflow_commands() -> Iterator[Any]:
             yield pytest.param(check[2:], id=f"{name}: {' '.join(check[2:])}")
 
 
+@needs_airflow_of_compose
 @pytest.mark.parametrize("words", list(airflow_commands()))
 def test_airflow_knows_the_command(words: list[str]) -> None:
     from airflow.cli.cli_parser import get_parser
@@ -293,6 +296,7 @@ def test_init_prepares_both_databases() -> None:
     assert "--conn-id" in options.stdout
 
 
+@needs_airflow_of_compose
 @needs_celery
 def test_worker_is_asked_through_the_app_that_it_runs() -> None:
     from airflow.providers.celery.executors import celery_executor
@@ -310,6 +314,7 @@ def settings() -> list[str]:
     return sorted({name for service in AIRFLOW.values() for name in service.get("environment", {}) if "__" in name})
 
 
+@needs_airflow_of_compose
 @pytest.mark.parametrize(
     "variable", [pytest.param(v, marks=[needs_celery] if "__CELERY__" in v else []) for v in settings()]
 )
@@ -332,6 +337,7 @@ def test_components_find_the_api_server() -> None:
     assert url.path == "/execution/"
 
 
+@needs_airflow_of_compose
 def test_airflow_reads_a_secret_from_its_file(secrets: Path, tmp_path: Path) -> None:
     """The commands give exactly the files' contents, in an Airflow process of its own."""
     environment = {
