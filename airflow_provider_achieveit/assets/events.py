@@ -9,6 +9,7 @@ so that tries that fail tell nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
@@ -93,13 +94,34 @@ def emit_exported(
 
 def _emit(operator: Any, context: Context, alias: AssetAlias, asset: Asset, extra: dict[str, Any]) -> None:
     event: Any = context["outlet_events"][alias]
-    try:
-        # The DAG that waits for the asset may have given it a name of its own.
-        event.add(Asset.ref(uri=str(asset.uri)), extra=extra)
-    except Exception:
-        # No DAG has it, or Airflow 2, where assets have no names.
+    if not hasattr(Asset, "ref"):  # Airflow 2, where assets have no names
+        _make_known(alias)
         event.add(asset, extra=extra)
+    else:
+        try:
+            # The DAG that waits for the asset may have given it a name of its own.
+            event.add(Asset.ref(uri=str(asset.uri)), extra=extra)
+        except Exception:
+            # No DAG has it.
+            event.add(asset, extra=extra)
     operator.log.info("Asset event for %s: %s", asset.uri, extra)
+
+
+def _make_known(alias: AssetAlias) -> None:
+    """Write an alias into the metadata database of Airflow 2, if it is not there.
+
+    That of a mapped task is made when the task runs, so no parsed DAG has it, and Airflow 2 fails a task whose alias it
+    does not know, after the work.
+    """
+    from airflow.models.dataset import DatasetAliasModel  # type: ignore[import-not-found]
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+    from sqlalchemy.exc import IntegrityError
+
+    # Another of the mapped tasks may be first.
+    with suppress(IntegrityError), create_session() as session:
+        if session.scalar(select(DatasetAliasModel.id).where(DatasetAliasModel.name == alias.name)) is None:
+            session.add(DatasetAliasModel(name=alias.name))
 
 
 def _is_retry(operator: Any, context: Context) -> bool:
