@@ -71,7 +71,7 @@ class GoingRun:
             for place in [(found.task_id, found.map_index) for found in self.instances()]:
                 instance = self.instance(*place)
                 if instance.state == TaskInstanceState.SCHEDULED:
-                    self.errors[place] = roles.work(instance, self.dag.task_dict[instance.task_id])
+                    self._work(instance)
                 elif instance.state == TaskInstanceState.DEFERRED:
                     self._trigger(instance)
         raise RuntimeError(f"not at its end after {_STEPS} steps")
@@ -175,7 +175,11 @@ class GoingRun:
             run.schedule_tis(schedulable, session=session)
             return DagRunState(run.state)
 
-    # --- The triggerer ------------------------------------------------------------------------------------------------
+    # --- The worker and the triggerer ---------------------------------------------------------------------------------
+
+    def _work(self, instance: TaskInstance) -> None:
+        error = roles.work(instance, self.dag.task_dict[instance.task_id])
+        self.errors[instance.task_id, instance.map_index] = error
 
     def _trigger(self, instance: TaskInstance) -> None:
         roles.fire(instance)

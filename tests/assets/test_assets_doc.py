@@ -23,7 +23,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 def made_by(source: str) -> dict[str, Any]:
     space: dict[str, Any] = {}
-    exec(compile(for_this_airflow(source), "docs/assets.md", "exec"), space)
+    exec(compile(for_this_airflow(source), str(ROOT / "docs" / "assets.md"), "exec"), space)
     return space
 
 
@@ -51,7 +51,7 @@ def test_the_push_starts_the_other_dag(
     hook.run("create table kpi_values (external_id text, status text, metric_value text, as_of_date text)")
     hook.run("insert into kpi_values values ('pat-nps', 'On Track', '41', '2026-01-05')")
     here = BLOCKS[1].replace("achieveit://api.achieveit.com/plans/42", plan_uri(simulator))
-    space = made_by(here.replace("schedule=[Asset", "is_paused_upon_creation=False, schedule=[Asset"))
+    space = made_by(here.replace("schedule=[plan]", "is_paused_upon_creation=False, schedule=[plan]"))
     register(space["after"])
     [event] = events(run_dag(space["push"]))
     assert event.queued == ["after_the_push"]

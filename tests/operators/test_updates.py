@@ -33,7 +33,7 @@ from airflow_provider_achieveit.operators.updates import (
 from airflow_provider_achieveit.sensors.job import AchieveItJobSensor
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from airflow_provider_achieveit.simulator.settings import JobIdForm
-from tests.dag_runs import FinishedRun, run_dag
+from tests.dag_runs import FinishedRun, TaskLog, run_dag
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 _numbers = itertools.count()
@@ -334,16 +334,14 @@ class TestBadRows:
         [told_row] = csv.DictReader(rejects.read_text().splitlines())
         assert (told_row["row"], told_row["column"], told_row["value"]) == ("2", "status", "On Trakc")
 
-    def test_skip_sends_the_rest_and_the_counts_add_up(
-        self, simulator: RunningSimulator, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_skip_sends_the_rest_and_the_counts_add_up(self, simulator: RunningSimulator, task_log: TaskLog) -> None:
         bad = {"external_id": "a,b", "status": "", "metric_value": "20%", "as_of_date": "13/13/2026"}
         outcome = push(rows=[bad, GOOD, BAD_STATUS], on_invalid="skip")
         assert outcome.state == "success"
         assert_adds_up(outcome.result)
         assert (outcome.result["rows_submitted"], outcome.result["rows_rejected"]) == (1, 2)
         assert len(received(simulator)) == 1
-        log = capsys.readouterr().out
+        log = task_log()
         for told in ("a,b", "20%", "13/13/2026", "On Trakc"):
             assert told in log
 
@@ -399,9 +397,9 @@ class TestSending:
         assert outcome.job_ids == []
         assert len(list(tmp_path.iterdir())) == 1
 
-    def test_a_lost_answer_is_not_sent_again(self, simulator: RunningSimulator) -> None:
+    def test_a_lost_answer_is_not_sent_again(self, simulator: RunningSimulator, account: dict[str, Any]) -> None:
         simulator.faults.add("reset", method="POST", after=True)
-        outcome = push(rows=[GOOD], retries=3)
+        outcome = push(rows=[GOOD], retries=3, **account)
         assert isinstance(outcome.error, AchieveItUnsureSubmissionError)
         assert "set the batch's state to 'applied' and clear this task" in str(outcome.error)
         assert posts(simulator) == 1
