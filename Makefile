@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 UV_VENV := .venv-uv
 LOCK_PYTHONS := 3.11 3.12 3.13
 DIALECTS_VENV := .venv-dialects
-# Each supported version of Airflow with a constraints/airflow-X.Y.Z.txt has an environment of its own.
-AIRFLOW_VENV := .venv-airflow-
+# Each supported version of Airflow on each Python is a cell of the matrix, with an environment of its own.
 AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
+MATRIX = python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") \
+    && TEST_DEPTH=short "$$python" scripts/test_matrix.py --uv $(UV_VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test test-browser test-cluster test-dialects test-versions demo benchmark-import benchmark-export benchmark-submit lock clean
+.PHONY: help venv lint test test-browser test-cluster test-dialects test-matrix test-versions demo benchmark-import benchmark-export benchmark-submit lock clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
@@ -40,15 +41,11 @@ test-dialects: venv $(UV_VENV)/bin/uv ## Compile for Snowflake and BigQuery, who
 	        --requirement constraints/dialects.txt; }
 	@echo "== pytest: all dialects" && PYTHONPATH=. ALL_DIALECTS=true $(DIALECTS_VENV)/bin/pytest tests/warehouse/test_dialects.py
 
-test-versions: $(UV_VENV)/bin/uv ## Let each supported version of Airflow load the provider, in an environment of its own.
-	@failed=0; python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") && for version in $(AIRFLOWS); do \
-	    environment=$(AIRFLOW_VENV)$$version; \
-	    test -x $$environment/bin/python || $(UV_VENV)/bin/uv venv --quiet --python "$$python" $$environment || exit 1; \
-	    $(UV_VENV)/bin/uv pip install --quiet --python $$environment/bin/python \
-	        --constraint constraints/airflow-$$version.txt --requirement constraints/airflow-$$version.in \
-	        --editable ".[simulator,parquet,openlineage,cli]" || exit 1; \
-	    $$environment/bin/python scripts/check_provider.py || failed=1; \
-	done && exit $$failed
+test-matrix: $(UV_VENV)/bin/uv ## Run the suite on every supported Airflow and Python, or in CELLS="2.11.2-py3.11 3.3.2-py3.13".
+	@$(MATRIX) $(CELLS)
+
+test-versions: $(UV_VENV)/bin/uv ## Only let every supported Airflow load the provider, on every Python or in CELLS.
+	@$(MATRIX) --load-only $(CELLS)
 
 demo: venv ## Both roads on this machine: a KPI table to a local AchieveIt, and its plan into SQLite.
 	@$(BIN)/python scripts/demo.py
@@ -75,13 +72,13 @@ lock: $(UV_VENV)/bin/uv ## Refresh constraints/: newest versions that fit pyproj
 	done
 	@echo "== constraints/dialects.txt" && $(UV_VENV)/bin/uv pip compile --group dialects --python-version 3.11 --upgrade \
 	    --no-header --no-annotate --quiet --output-file constraints/dialects.txt
-	@for version in $(AIRFLOWS); do \
-	    echo "== constraints/airflow-$$version.txt"; \
-	    $(UV_VENV)/bin/uv pip compile pyproject.toml constraints/airflow-$$version.in --all-extras --python-version 3.11 \
-	        --upgrade --no-header --no-annotate --strip-extras --quiet --output-file constraints/airflow-$$version.txt \
-	        || exit 1; \
-	done
+	@for airflow in $(AIRFLOWS); do for python in $(LOCK_PYTHONS); do \
+	    echo "== constraints/airflow-$$airflow-py$$python.txt"; \
+	    $(UV_VENV)/bin/uv pip compile pyproject.toml constraints/airflow-$$airflow.in --all-extras --group test \
+	        --python-version $$python --upgrade --no-header --no-annotate --strip-extras --quiet \
+	        --output-file constraints/airflow-$$airflow-py$$python.txt || exit 1; \
+	done; done
 
 clean: ## Remove what the other targets made: environments, caches, the demo's files.
-	rm -rf $(VENV) $(UV_VENV) $(DIALECTS_VENV) $(AIRFLOW_VENV)* .venv-dlt .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(UV_VENV) $(DIALECTS_VENV) .venv-airflow-* .venv-dlt .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,8 @@
 """Check that the Airflow of this environment takes all that the provider registers, without a single warning.
 
-Run inside an environment with one version of Airflow and this package (``make test-versions`` makes one for each that
-is supported). Everything goes through Airflow's own code: its providers manager, its plugins manager, its
-connection form, its schema of the provider info.
+Run inside an environment with one version of Airflow and this package (``make test-matrix`` makes one for each that is
+supported). Everything goes through Airflow's own code: its providers manager, its plugins manager, its connection form,
+its schema of the provider info.
 """
 
 from __future__ import annotations

@@ -31,14 +31,14 @@ INDEX_FAILED = (
 )
 
 
-def python_version(venv: Path) -> str | None:
-    """Return the ``3.x`` of an environment, None where there is none that runs.
+def python_version(python: Path) -> str | None:
+    """Return the ``3.x`` of an interpreter, None where there is none that runs.
 
-    :param venv: its directory.
+    :param python: its path.
     """
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        done = subprocess.run([venv / "bin" / "python", "-c", code], capture_output=True, text=True)
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -114,7 +114,7 @@ def main() -> int:
     wanted = fingerprint(project, constraints.read_text(encoding="utf-8"), version)
 
     stamp = venv / ".installed"
-    present = python_version(venv)
+    present = python_version(venv / "bin" / "python")
     if present == version and stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return 0
     print(f"== environment: {venv} with Python {version}, versions of constraints/{constraints.name}", flush=True)
