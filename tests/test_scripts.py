@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import test_matrix
 
 ROOT = Path(__file__).parents[1]
 OWN_AIRFLOW = {
@@ -26,15 +27,6 @@ OWN_AIRFLOW = {
 }
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def assert_apart_from(environment: dict[str, str], home: Path) -> None:
     """Nothing of the user's own Airflow is left, and the database lies in ``home``."""
     assert not set(OWN_AIRFLOW.items()) & set(environment.items())
@@ -46,7 +38,7 @@ def assert_apart_from(environment: dict[str, str], home: Path) -> None:
 
 
 def test_the_demo_keeps_off_the_users_airflow() -> None:
-    environment = script("demo").environment({"PATH": "/bin", **OWN_AIRFLOW})
+    environment = import_module("demo").environment({"PATH": "/bin", **OWN_AIRFLOW})
     assert environment["PATH"] == "/bin"
     assert_apart_from(environment, ROOT / ".demo")
     assert json.loads(environment["AIRFLOW_CONN_WAREHOUSE"])["host"] == str(ROOT / ".demo" / "warehouse.db")
@@ -78,7 +70,7 @@ def test_a_path_with_blanks_stays_one_path_for_pip(
     pip.chmod(0o755)
     constraints = tmp_path / "my work" / "py3.11.txt"
     with pytest.raises(subprocess.CalledProcessError) as raised:
-        script("make_venv").install(venv, [], constraints)
+        import_module("make_venv").install(venv, [], constraints)
     told = raised.value.stderr.split()
     assert [unquote(urlsplit(address).path) for address in told] == [str(constraints)] * 2
     assert capsys.readouterr().err == raised.value.stderr
@@ -100,7 +92,7 @@ def test_a_path_with_blanks_stays_one_path_for_pip(
     ],
 )
 def test_only_a_plausible_cause_is_told(said: str, advice: str) -> None:
-    given = script("make_venv").advice(said)
+    given = import_module("make_venv").advice(said)
     assert advice in given
     assert bool(advice) == bool(given)
 
@@ -125,7 +117,75 @@ def test_the_demo_tells_rejects_without_the_logs_own_words(end: str) -> None:
         f"row 27, rag '[x] a=b': no such status; known are G, A, R{end}\n"
         "2026-01-05T06:00:01.000000Z [info     ] Read row 5, and others [airflow.task] loc=updates.py:1\n"
     )
-    assert script("demo").rejects(log) == [
+    assert import_module("demo").rejects(log) == [
         "row 5, rag '': missing",
         "row 27, rag '[x] a=b': no such status; known are G, A, R",
     ]
+
+
+# --- make test-matrix -------------------------------------------------------------------------------------------------
+
+SUITE = """
+import pytest
+
+def test_passes(): pass
+def test_fails(): assert False
+@pytest.fixture
+def broken(): raise ValueError
+def test_errs(broken): pass
+@pytest.mark.parametrize("n", range(3))
+def test_skips(n): pytest.skip("Airflow 4 brings it" if n else "no PostgreSQL")
+"""
+
+
+def test_what_came_out_of_a_cell_is_counted_from_pytests_own_report(tmp_path: Path) -> None:
+    suite, report = tmp_path / "test_suite.py", tmp_path / "report.xml"
+    suite.write_text(SUITE)
+    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", tmp_path, suite, f"--junit-xml={report}"]
+    subprocess.run(command, capture_output=True, cwd=tmp_path, check=False)
+    passed, failed, skipped = test_matrix.outcome(report)
+    assert (passed, failed, skipped) == (1, 2, {"Airflow 4 brings it": 2, "no PostgreSQL": 1})
+    cell = test_matrix.Cell("3.3.2", "3.13")
+    told = test_matrix.table([test_matrix.Result(cell, "failed", 61.5, passed, failed, skipped)])
+    assert [line.split() for line in told.splitlines()[:2]] == [
+        ["cell", "passed", "skipped", "failed", "seconds"],
+        ["3.3.2-py3.13", "1", "3", "2", "62", "failed"],
+    ]
+    assert "3.3.2-py3.13 skipped 2: Airflow 4 brings it" in told
+
+
+def test_a_shim_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    shim = tmp_path / "shims" / f"python{version}"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    real = tmp_path / "versions" / f"{version}.99" / "bin" / "python"
+    real.parent.mkdir(parents=True)
+    real.symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", f"{shim.parent}:/bin")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert test_matrix.interpreter(version) == real
+
+
+@pytest.mark.parametrize(("ci", "state"), [("", "skipped: no Python"), ("true", "failed: no Python")])
+def test_a_python_that_is_not_there_is_told(
+    ci: str, state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    result = test_matrix.run(test_matrix.Cell("3.3.2", "3.99"), "uv", load_only=True)
+    assert result.state == state
+    assert "no Python 3.99 on this machine" in capsys.readouterr().out
+
+
+def test_every_airflow_has_its_versions_for_every_python() -> None:
+    constraints = ROOT / "constraints"
+    airflows = {path.stem.removeprefix("airflow-") for path in constraints.glob("airflow-*.in")}
+    pythons = {path.stem.removeprefix("py") for path in constraints.glob("py3.*.txt")}
+    assert {(cell.airflow, cell.python) for cell in test_matrix.all_cells()} == {
+        (airflow, python) for airflow in airflows for python in pythons
+    }
+    for cell in test_matrix.all_cells():
+        lines = (constraints / f"airflow-{cell.name}.txt").read_text().splitlines()
+        assert [line for line in lines if not re.fullmatch(r"[a-z0-9.-]+==[A-Za-z0-9.+!]+", line)] == []
+        assert f"apache-airflow=={cell.airflow}" in lines
