@@ -38,8 +38,8 @@ TAG = "<script>alert('row')</script>"
 class OwnDags(SimpleAuthManager):
     """Viewers may read the DAGs that begin with their name, and no others."""
 
-    def filter_authorized_dag_ids(self, *, dag_ids, user, method="GET", team_name=None):  # type: ignore[no-untyped-def]
-        permitted = super().filter_authorized_dag_ids(dag_ids=dag_ids, user=user, method=method, team_name=team_name)
+    def filter_authorized_dag_ids(self, *, user, **options):  # type: ignore[no-untyped-def]
+        permitted = super().filter_authorized_dag_ids(user=user, **options)
         return permitted if user.role == "ADMIN" else {name for name in permitted if name.startswith(user.username)}
 
     def is_authorized_dag(self, *, method, user, access_entity=None, details=None):  # type: ignore[no-untyped-def]
