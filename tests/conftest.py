@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from tests.airflow_versions import AIRFLOW, NEWEST
+from tests.depth import depth
 
 if TYPE_CHECKING:
     from airflow_provider_achieveit.simulator.server import RunningSimulator
@@ -46,7 +47,7 @@ if AIRFLOW < (3,):
     os.environ["AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY"] = "True"
 
 # The same examples every time, and no limit on the clock: a busy machine is no failure.
-settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=60)
+settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=depth(60, short=20))
 settings.load_profile("deterministic")
 
 

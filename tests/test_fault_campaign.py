@@ -20,9 +20,10 @@ from airflow_provider_achieveit.api.jobs import JobEnd, JobWait, WaitOutcome
 from airflow_provider_achieveit.simulator.server import RunningSimulator, running
 from airflow_provider_achieveit.stores.records import BatchState, NoStore, SubmittedBatch
 from airflow_provider_achieveit.submission import Submission
+from tests.depth import depth
 from tests.fault_schedules import OtherHost, Schedule, schedule
 
-SCHEDULES = 150
+SCHEDULES = depth(150, short=20)
 BODY = b"External ID,Status,Metric Value,As Of Date\npat-nps,On Track,41,2026-01-05"
 KEY = "canary-key-0123456789"
 SECONDS = 4.0

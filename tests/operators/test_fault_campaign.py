@@ -37,12 +37,13 @@ from airflow_provider_achieveit.simulator.world import Job, JobState, ReceivedRe
 from airflow_provider_achieveit.triggers.job import AchieveItJobTrigger
 from tests.airflow_versions import AIRFLOW
 from tests.dag_runs import run_dag
+from tests.depth import depth
 from tests.fault_schedules import OtherHost, Schedule, schedule
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-CHUNKS, CHUNK = 8, 8
-"""64 schedules; a chunk is one test, whose runs share the wait for requests that come late."""
+CHUNKS, CHUNK = depth(8, short=2), 8
+"""64 schedules in all; a chunk is one test, whose runs share the wait for requests that come late."""
 KEY = "canary-" + "key-0123456789"
 """In two parts: Airflow keeps the source of a DAG, which is this file, in its database."""
 TIMEOUT = 0.2

@@ -22,6 +22,7 @@ from airflow_provider_achieveit.updates.metric_values import check_metric_value
 from airflow_provider_achieveit.updates.record import Checker
 from airflow_provider_achieveit.updates.sources import Lines, Source, text_of_field
 from airflow_provider_achieveit.updates.spool import OnDuplicate, prepare
+from tests.depth import depth
 
 PROGRESS, METRIC = UpdateKind.PROGRESS, UpdateKind.METRIC
 ESCAPES = {"\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
@@ -114,7 +115,7 @@ def tables(draw: st.DrawFn) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
 ANY = (PROGRESS, BodyFormat.CSV, "fail", True, 5, 5)
 
 
-@settings(max_examples=300)
+@settings(max_examples=depth(300, short=50))
 @given(
     tables(),
     st.sampled_from(UpdateKind),

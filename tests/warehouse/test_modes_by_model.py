@@ -21,6 +21,7 @@ from airflow_provider_achieveit.warehouse import load as load_module
 from airflow_provider_achieveit.warehouse.errors import NewerStateError, TooManyDeletesError
 from airflow_provider_achieveit.warehouse.loads import LastLoad
 from airflow_provider_achieveit.warehouse.model import Mode, Nested
+from tests.depth import depth
 from tests.warehouse.loading import NOW, Item, load
 from tests.warehouse.models import MODELS, ids, rows_of, told_by
 from tests.warehouse.real_databases import Warehouse
@@ -189,7 +190,7 @@ def check(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         run_state_machine_as_test(
             lambda: Plans(warehouse, engine, mode, nested),
             settings=settings(
-                max_examples=histories,
+                max_examples=depth(histories, short=1),
                 stateful_step_count=steps,
                 suppress_health_check=list(HealthCheck),
                 print_blob=False,

@@ -15,13 +15,14 @@ from sqlalchemy import event
 
 from airflow_provider_achieveit.warehouse.databases.postgres import PostgresDatabase
 from airflow_provider_achieveit.warehouse.model import Mode, Nested
+from tests.depth import depth
 from tests.warehouse.killed import Loads, loads_in_processes, request
 from tests.warehouse.loading import NOW, Item, load
 from tests.warehouse.models import MODELS, rows_of, told_by
 from tests.warehouse.real_databases import Warehouse
 
 DATABASES = ["sqlite", "postgresql+psycopg2", "mariadb", "duckdb"]
-LOADS = 50
+LOADS = depth(50, short=20)
 every_mode_of_some = pytest.mark.parametrize(
     ("warehouse", "mode"),
     # The longest tests of all: of the other two databases, the modes that are least alike.
