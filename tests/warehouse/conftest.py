@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import sqlalchemy
 
+from airflow_provider_achieveit.warehouse import load as load_module
 from tests.warehouse.real_databases import (
     Warehouse,
     duckdb_warehouse,
@@ -40,6 +42,13 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wareho
             pytest.skip("SQLAlchemy 1.4 does not know psycopg 3")
         with postgres_warehouse(request.param) as made:
             yield made
+
+
+@pytest.fixture
+def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all loads of one engine are into the same tables, what one has compiled serves the next."""
+    for name in ("plan_tables", "database_of"):
+        monkeypatch.setattr(load_module, name, lru_cache(getattr(load_module, name)))
 
 
 @pytest.fixture

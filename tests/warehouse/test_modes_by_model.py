@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy.engine import Engine
 
-from airflow_provider_achieveit.warehouse import load as load_module
 from airflow_provider_achieveit.warehouse.errors import NewerStateError, TooManyDeletesError
 from airflow_provider_achieveit.warehouse.loads import LastLoad
 from airflow_provider_achieveit.warehouse.model import Mode, Nested
@@ -179,11 +177,8 @@ class Plans(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def check(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def check(warehouse: Warehouse, compiled_once: None) -> Callable[..., None]:
     """Let a mode load random histories."""
-    # All loads are into the same tables: what one has compiled serves the next.
-    for name in ("plan_tables", "database_of"):
-        monkeypatch.setattr(load_module, name, lru_cache(getattr(load_module, name)))
 
     def run(mode: Mode, nested: Nested, histories: int, steps: int = 25) -> None:
         engine = warehouse.engine()

@@ -68,7 +68,7 @@ class Reader:
         connection = self.warehouse.connect()
         try:
             # In between the others of this process have their turn.
-            while not self.stop.wait(0.002):
+            while not self.stop.wait(0.005):
                 found = frozenset(Counter(told_by(self.warehouse, "t", connection=connection)).items())
                 with self.looked:
                     self.seen.append(found)
@@ -85,14 +85,14 @@ class Reader:
 
 
 @every_mode_of_some
-def test_a_reader_sees_only_whole_states(warehouse: Warehouse, mode: Mode) -> None:
-    model, reader = MODELS[mode](), Reader(warehouse)
+def test_a_reader_sees_only_whole_states(warehouse: Warehouse, mode: Mode, compiled_once: None) -> None:
+    model, reader, engine = MODELS[mode](), Reader(warehouse), warehouse.engine()
     count = LOADS if warehouse.kind in ("sqlite", "postgresql") else LOADS // 4
     states: list[frozenset[Any]] = []
     within: list[frozenset[Any]] = []
 
     def load_one(number: int) -> None:
-        engine, at = warehouse.engine(), NOW + timedelta(hours=number)
+        at = NOW + timedelta(hours=number)
 
         def look_before_it_counts(connection: Any) -> None:
             if connection.info.pop("loading", None):
@@ -102,10 +102,14 @@ def test_a_reader_sees_only_whole_states(warehouse: Warehouse, mode: Mode) -> No
             if statement.startswith("UPDATE") and "_loads" in statement:
                 connection.info["loading"] = True
 
-        if number and number % 10 == 0:
-            event.listen(engine, "after_cursor_execute", note)
-            event.listen(engine, "commit", look_before_it_counts)
+        listeners = (
+            {"after_cursor_execute": note, "commit": look_before_it_counts} if number and number % 10 == 0 else {}
+        )
+        for name, listener in listeners.items():
+            event.listen(engine, name, listener)
         load(warehouse, items(number), "plan", table="t", mode=mode, extracted_at=at, engine=engine)
+        for name, listener in listeners.items():
+            event.remove(engine, name, listener)
         model.load("plan", at, rows_of(items(number), Nested.TABLES))
         states.append(frozenset(Counter(model.told()).items()))
 
