@@ -4,7 +4,7 @@ Shows the hook in TaskFlow tasks. ``get_plan_df`` gives a whole plan as a DataFr
 meanwhile. ``iter_plan_items`` gives one item after the other and so needs little memory for any plan; it ends with an
 error if the plan changes meanwhile, so the task's ``retries`` read again.
 
-Needs the connection ``achieveit_default``. Another plan: set the parameter ``plan_id``.
+Needs the connection ``achieveit_default`` and the extra ``pandas``. Another plan: set the parameter ``plan_id``.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("test", "lint")
-EXTRAS = ("simulator", "parquet", "openlineage", "cli")
+EXTRAS = ("simulator", "pandas", "parquet", "openlineage", "cli")
 # How pip tells of an index that does not answer, or has not what is locked: that has no conflicts of its own.
 INDEX_FAILED = (
     "connection broken by",

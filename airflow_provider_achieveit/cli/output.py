@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def show(document: Mapping[str, Any], *, as_json: bool) -> None:
     try:
         if as_json:
             sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-        elif sys.stdout.isatty():
+        elif sys.stdout.isatty() and _has_rich():
             _show_tables(document)
         else:
             sys.stdout.write(plain_text(document))
@@ -45,6 +46,11 @@ def plain_text(document: Mapping[str, Any]) -> str:
         names = list(rows[0])
         blocks.append(_columns([names, *([_text(row[name]) for name in names] for row in rows)]))
     return "\n".join(blocks)
+
+
+def _has_rich() -> bool:
+    # Airflow brings it, to date; a command whose work is done does not fail for want of a frame around the answer.
+    return find_spec("rich") is not None
 
 
 def _show_tables(document: Mapping[str, Any]) -> None:
@@ -98,6 +104,10 @@ def _text(value: Any) -> str:
 def progress_bars() -> Iterator[Listener | None]:
     """Show how far the work has come on standard error, where that is a terminal; the bars vanish at its end."""
     if not sys.stderr.isatty():
+        yield None
+        return
+    if not _has_rich():
+        sys.stderr.write("No tables and progress bars without rich; install airflow-provider-achieveit[cli]\n")
         yield None
         return
     from rich.console import Console

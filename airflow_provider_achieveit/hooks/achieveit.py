@@ -230,8 +230,12 @@ class AchieveItHook(BaseHook):
         :raises AchieveItForbiddenError: this key's user may not see the plan.
         :raises AchieveItError: another of the typed errors.
         :raises ValueError: a setting that no read can use.
+        :raises ImportError: pandas is not installed.
         """
-        import pandas as pd
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("get_plan_df needs pandas; install airflow-provider-achieveit[pandas]") from error
 
         from airflow_provider_achieveit.api.paging import read_plan
 

@@ -65,10 +65,9 @@ def test_airflow_has_the_commands(simulator: RunningSimulator) -> None:
     assert simulator.world.item("pat-nps").fields["currentValue"] == "41"
 
 
-def test_on_a_terminal_there_are_tables_and_progress(simulator: RunningSimulator) -> None:
-    simulator.world.settings.job_seconds = 1.0
+def shown_on_a_terminal(*command: str) -> str:
+    """Return what a command writes to a terminal."""
     own, others = pty.openpty()
-    command = [*MODULE, "submit", "kpis.csv", "--batch-size", "1", "--poll-interval", "0.3"]
     surroundings = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
     with started(*command, stdin=others, stdout=others, stderr=others, env=surroundings) as process:
         os.close(others)
@@ -79,11 +78,23 @@ def test_on_a_terminal_there_are_tables_and_progress(simulator: RunningSimulator
                 shown += some
         os.close(own)
         assert process.wait(SECONDS) == 0
-    text = shown.decode()
+    return shown.decode()
+
+
+def test_on_a_terminal_there_are_tables_and_progress(simulator: RunningSimulator) -> None:
+    simulator.world.settings.job_seconds = 1.0
+    text = shown_on_a_terminal(*MODULE, "submit", "kpis.csv", "--batch-size", "1", "--poll-interval", "0.3")
     for bar in (r"rows read .*2/\?", "batches sent .*2/2", "jobs ended .*2/2"):
         assert re.search(bar, text), bar
     assert re.search(r"│ rows_submitted +│ 2 +│", text)
     assert all(job_id in text for job_id in simulator.world.jobs)
+
+
+def test_on_a_terminal_without_rich_there_is_plain_text() -> None:
+    without = "import sys; sys.modules['rich'] = None\nfrom airflow_provider_achieveit.__main__ import main; main()"
+    text = shown_on_a_terminal(sys.executable, "-c", without, "validate", "kpis.csv")
+    assert text.count("install airflow-provider-achieveit[cli]") == 1
+    assert re.search(r"^rows_read +2\r$", text, re.MULTILINE)
 
 
 def test_ctrl_c_tells_what_was_sent_and_a_repeat_goes_on(

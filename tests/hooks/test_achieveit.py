@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from decimal import Decimal
 
 import pytest
@@ -135,6 +136,12 @@ class TestPlans:
             next(AchieveItHook().iter_plan_items("p", parallel_pages=0))
         with pytest.raises(ValueError, match="max_reads"):
             AchieveItHook().get_plan_df("p", max_reads=0)
+        assert simulator.world.requests == []
+
+    def test_a_dataframe_without_pandas(self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pandas", None)
+        with pytest.raises(ImportError, match=r"install airflow-provider-achieveit\[pandas\]"):
+            AchieveItHook().get_plan_df("p")
         assert simulator.world.requests == []
 
     def test_a_plan_without_items(self, simulator: RunningSimulator) -> None:
