@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 UV_VENV := .venv-uv
 LOCK_PYTHONS := 3.11 3.12 3.13
 DIALECTS_VENV := .venv-dialects
+PACKAGE_VENV := .venv-package
 # Each supported version of Airflow on each Python is a cell of the matrix, with an environment of its own.
 AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
 MATRIX = python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") \
     && TEST_DEPTH=short "$$python" scripts/test_matrix.py --uv $(UV_VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test test-browser test-cluster test-dialects test-matrix test-versions demo benchmark-import benchmark-export benchmark-submit lock clean
+.PHONY: help venv lint test test-browser test-cluster test-dialects test-matrix test-versions package test-package demo benchmark-import benchmark-export benchmark-submit lock clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
@@ -72,6 +73,11 @@ lock: $(UV_VENV)/bin/uv ## Refresh constraints/: newest versions that fit pyproj
 	done
 	@echo "== constraints/dialects.txt" && $(UV_VENV)/bin/uv pip compile --group dialects --python-version 3.11 --upgrade \
 	    --no-header --no-annotate --quiet --output-file constraints/dialects.txt
+	@echo "== constraints/package.txt" && $(UV_VENV)/bin/uv pip compile --group package --python-version 3.11 --upgrade \
+	    --no-header --no-annotate --strip-extras --quiet --output-file constraints/package.txt
+	@echo "== constraints/lowest.txt" && $(UV_VENV)/bin/uv pip compile pyproject.toml constraints/lowest.in --all-extras \
+	    --resolution lowest-direct --python-version 3.11 --upgrade --no-header --no-annotate --strip-extras --quiet \
+	    --output-file constraints/lowest.txt
 	@for airflow in $(AIRFLOWS); do for python in $(LOCK_PYTHONS); do \
 	    echo "== constraints/airflow-$$airflow-py$$python.txt"; \
 	    $(UV_VENV)/bin/uv pip compile pyproject.toml constraints/airflow-$$airflow.in --all-extras --group test \
@@ -80,5 +86,16 @@ lock: $(UV_VENV)/bin/uv ## Refresh constraints/: newest versions that fit pyproj
 	done; done
 
 clean: ## Remove what the other targets made: environments, caches, the demo's files.
-	rm -rf $(VENV) $(UV_VENV) $(DIALECTS_VENV) .venv-airflow-* .venv-dlt .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(UV_VENV) $(DIALECTS_VENV) $(PACKAGE_VENV) .venv-airflow-* .venv-dlt .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+package: $(PACKAGE_VENV)/.installed ## Build the sdist and the wheel into dist/, twice, and compare and check them.
+	@echo "== package: build, build again, compare, check" && $(PACKAGE_VENV)/bin/python scripts/build_package.py
+
+test-package: venv package $(UV_VENV)/bin/uv ## Install what `make package` built: bare, at its oldest requirements, with each extra alone.
+	@echo "== pytest: what is published" && UV=$(abspath $(UV_VENV))/bin/uv $(BIN)/pytest -n 2 -m package tests/package
+
+$(PACKAGE_VENV)/.installed: constraints/package.txt | venv $(UV_VENV)/bin/uv
+	@echo "== environment: $(PACKAGE_VENV)" && $(BIN)/python -m venv --without-pip $(PACKAGE_VENV) \
+	    && $(UV_VENV)/bin/uv pip install --quiet --python $(PACKAGE_VENV)/bin/python --requirement constraints/package.txt \
+	    && touch $@
