@@ -13,7 +13,7 @@ MATRIX = python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") \
     && TEST_DEPTH=short "$$python" scripts/test_matrix.py --uv $(UV_VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test test-browser test-cluster test-dialects test-matrix test-versions package test-package demo benchmark-import benchmark-export benchmark-submit lock clean
+.PHONY: help venv lint test test-browser test-cluster test-dialects test-matrix test-versions package test-package audit demo benchmark-import benchmark-export benchmark-submit lock clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
@@ -94,6 +94,9 @@ package: $(PACKAGE_VENV)/.installed ## Build the sdist and the wheel into dist/,
 
 test-package: venv package $(UV_VENV)/bin/uv ## Install what `make package` built: bare, at its oldest requirements, with each extra alone.
 	@echo "== pytest: what is published" && UV=$(abspath $(UV_VENV))/bin/uv $(BIN)/pytest -n 2 -m package tests/package
+
+audit: venv $(PACKAGE_VENV)/.installed ## Check locks, bounds and licences, and ask what is known against the locked versions (STRICT=1: it must answer).
+	@echo "== audit" && $(BIN)/python scripts/audit.py --pip-audit $(PACKAGE_VENV)/bin/pip-audit $(if $(STRICT),--strict)
 
 $(PACKAGE_VENV)/.installed: constraints/package.txt | venv $(UV_VENV)/bin/uv
 	@echo "== environment: $(PACKAGE_VENV)" && $(BIN)/python -m venv --without-pip $(PACKAGE_VENV) \
