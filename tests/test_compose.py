@@ -32,6 +32,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONE_SHOTS = {"secrets", "airflow-init"}
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("airflow-provider")}
 AIRFLOW = {name: service for name, service in OURS.items() if name.startswith("airflow-")}
+SCALABLE = {name: service for name, service in AIRFLOW.items() if name not in ONE_SHOTS}
+"""What may be there several times: `docker compose up --scale <name>=2`."""
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
 
 needs_celery = pytest.mark.skipif(
@@ -128,6 +130,60 @@ def test_every_volume_is_used_and_the_examples_are_the_dags() -> None:
 def test_only_this_machine_can_reach_it(name: str) -> None:
     for port in SERVICES[name].get("ports", []):
         assert port.startswith("127.0.0.1:")
+
+
+# --- Several of a kind ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCALABLE)
+def test_a_second_one_finds_its_place(name: str) -> None:
+    service = SERVICES[name]
+    # Names of a container and its host are Docker's to give: that of its logs and its worker is then one of its own.
+    assert not {"container_name", "hostname", "mac_address", "network_mode"} & service.keys()
+    for port in service.get("ports", []):
+        first, last = port.split(":")[1].split("-")
+        assert int(last) > int(first)
+    # What two of them write is written by two: in directories that are made for it.
+    written = {mount.split(":")[0] for mount in service["volumes"] if not mount.endswith(":ro")}
+    assert written == {"logs", "secrets"}
+
+
+@pytest.mark.parametrize("name", SCALABLE)
+def test_a_check_asks_its_own_container(name: str) -> None:
+    words = shlex.split(" ".join(SERVICES[name]["healthcheck"]["test"][1:]))
+    if words[0] == "airflow":
+        assert "--local" in words
+    elif words[0] == "celery":
+        assert words[words.index("--destination") + 1] == "celery@$$HOSTNAME"
+    else:
+        assert urlsplit(words[-1]).hostname == "localhost"
+
+
+def test_the_database_has_connections_for_all() -> None:
+    from airflow.configuration import retrieve_configuration_description
+
+    options = retrieve_configuration_description()["database"]["options"]
+    of_each = sum(int(options[f"sql_alchemy_{name}"]["default"]) for name in ("pool_size", "max_overflow"))
+    command = SERVICES["postgres"]["command"]
+    assert command[:2] == ["postgres", "-c"]
+    name, _, value = command[2].partition("=")
+    assert name == "max_connections"
+    # An API server has a second pool; the image's own three are for administrators.
+    assert int(value) >= 3 + of_each * (3 * len(SCALABLE) + 3)
+
+
+def test_a_worker_that_is_stopped_may_end_its_tasks() -> None:
+    assert re.fullmatch(r"\d+m", AIRFLOW["airflow-worker"]["stop_grace_period"])
+    assert AIRFLOW["airflow-worker"]["environment"]["DUMB_INIT_SETSID"] == "0"
+
+
+@pytest.mark.parametrize("file", ["README.md", "docker-compose.yaml"])
+def test_what_is_said_of_scale_can_be_done(file: str) -> None:
+    told = re.findall(r"--scale (\S+)=(\d+)", (ROOT / file).read_text(encoding="utf-8"))
+    assert told
+    for name, number in told:
+        assert name in SCALABLE
+        assert int(number) <= 4
 
 
 # --- Secrets ----------------------------------------------------------------------------------------------------------
@@ -333,7 +389,7 @@ def test_components_find_the_api_server() -> None:
     environment = AIRFLOW["airflow-worker"]["environment"]
     url = urlsplit(environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"])
     assert url.hostname in SERVICES
-    assert SERVICES[str(url.hostname)]["ports"] == [f"127.0.0.1:8080:{url.port}"]
+    assert SERVICES[str(url.hostname)]["ports"] == [f"127.0.0.1:8080-8083:{url.port}"]
     assert url.path == "/execution/"
 
 
