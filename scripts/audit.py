@@ -16,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import Distribution, distributions
+from itertools import zip_longest
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -137,20 +139,32 @@ def known_vulnerabilities(answer: str) -> tuple[list[str], list[str]]:
     return sorted(set(known)), sorted(set(skipped))
 
 
-def ask(pip_audit: Path, service: str, files: Sequence[Path]) -> tuple[list[str], list[str]] | None:
-    """Ask a service about lock files; None: it did not answer.
+def ask(pip_audit: Path, service: str, requirements: str) -> tuple[list[str], list[str]] | None:
+    """Ask a service about versions; None: it did not answer.
 
     :param pip_audit: the program.
     :param service: one of :data:`SERVICES`.
-    :param files: the lock files.
+    :param requirements: lines ``name==version``, no name twice.
     """
-    asked = [part for file in files for part in ("--requirement", str(file))]
     options = ["--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json", "--timeout", "10"]
-    done = subprocess.run(
-        [pip_audit, "--vulnerability-service", service, *options, *asked], capture_output=True, text=True
-    )
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "requirements.txt")
+        file.write_text(requirements, encoding="ascii")
+        command: list[str | Path] = [pip_audit, "--vulnerability-service", service, *options, "--requirement", file]
+        done = subprocess.run(command, capture_output=True, text=True)
     # It ends with 1 where it found something, and where it failed.
     return known_vulnerabilities(done.stdout) if done.stdout.startswith("{") else None
+
+
+def without_doubles(locks: Iterable[str]) -> list[str]:
+    """Return the versions of all lock files as few texts, each version in one of them and no name twice in any.
+
+    :param locks: texts of lock files.
+    """
+    versions: dict[str, list[str]] = defaultdict(list)
+    for name, version in sorted({item for text in locks for item in locked(text).items()}):
+        versions[name].append(f"{name}=={version}\n")
+    return ["".join(filter(None, lines)) for lines in zip_longest(*versions.values())]
 
 
 def lock_problems(locks: Mapping[str, str], project: Mapping[str, dict[str, list[str]]]) -> Iterator[str]:
@@ -189,20 +203,27 @@ def installed_problems(lock: Mapping[str, str], extras: frozenset[str]) -> Itera
         yield from checked.stdout.splitlines()
 
 
-def advisories(pip_audit: Path, files: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """Return what is known against the locked versions, and what could not be asked; both with words for people."""
-    with tempfile.TemporaryDirectory() as directory:
-        control = Path(directory, "control.txt")
-        control.write_text(f"{KNOWN_TO_BE_VULNERABLE}\n", encoding="ascii")
-        for service in SERVICES:
-            answer = ask(pip_audit, service, [control])
-            if answer is None or not answer[0]:
-                print(f"{service}: no answer, or it does not know what is known against {KNOWN_TO_BE_VULNERABLE}")
-                continue
-            told = ask(pip_audit, service, files)
-            if told is not None:
-                print(f"{service}: asked about every version in {len(files)} lock files")
-                return told
+def advisories(pip_audit: Path, locks: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return what is known against the locked versions, and what could not be asked; both with words for people.
+
+    :param pip_audit: the program.
+    :param locks: texts of lock files.
+    """
+    for service in SERVICES:
+        control = ask(pip_audit, service, f"{KNOWN_TO_BE_VULNERABLE}\n")
+        if control is None or not control[0]:
+            print(f"{service}: no answer, or it does not know what is known against {KNOWN_TO_BE_VULNERABLE}")
+            continue
+        known: list[str] = []
+        unasked: list[str] = []
+        for requirements in without_doubles(locks):
+            answer = ask(pip_audit, service, requirements)
+            if answer is None:
+                return known, [*unasked, f"NOT ASKED: {service} stopped answering; run it again"]
+            known += answer[0]
+            unasked += (f"NOT ASKED: {service} does not know the package {name}" for name in answer[1])
+        print(f"{service}: asked about every locked version")
+        return known, unasked
     return [], ["NOT ASKED: no service here tells known vulnerabilities, so nothing is proved about them"]
 
 
@@ -213,11 +234,10 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="fail where vulnerabilities could not be asked about")
     options = parser.parse_args()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    files = sorted((ROOT / "constraints").glob("*.txt"))
-    locks = {file.stem: file.read_text(encoding="utf-8") for file in files}
+    locks = {file.stem: file.read_text(encoding="utf-8") for file in sorted((ROOT / "constraints").glob("*.txt"))}
     own = locked(locks[f"py{sys.version_info.major}.{sys.version_info.minor}"])
     wrong = [*lock_problems(locks, project), *installed_problems(own, frozenset(project["optional-dependencies"]))]
-    known, unasked = advisories(options.pip_audit, files)
+    known, unasked = advisories(options.pip_audit, locks.values())
     for line in [*wrong, *known, *unasked]:
         print(f"  {line}")
     failed = wrong or known or (unasked and options.strict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -105,22 +106,45 @@ def test_an_answer_of_pip_audit_is_read(audit: ModuleType) -> None:
     )
 
 
-def program(path: Path, knows: str) -> Path:
-    """Write a stand-in for pip-audit that knows something against packages of one name only."""
-    answer = {"dependencies": [{"name": "jinja2", "version": "3.1.2", "vulns": [{"id": "X", "fix_versions": []}]}]}
+def program(path: Path, service: str) -> Path:
+    """Write a stand-in for pip-audit whose one service knows something against one version.
+
+    As the real one it refuses a file with two versions of a package.
+    """
     path.write_text(
-        f"#!/bin/sh\ncase \"$*\" in *{knows}*) ;; *) echo failed >&2; exit 1;; esac\necho '{json.dumps(answer)}'\n"
+        f"""#!{sys.executable}
+import json, sys
+from collections import Counter
+from pathlib import Path
+lines = Path(sys.argv[-1]).read_text().splitlines()
+packages = [dict(zip(("name", "version"), line.split("=="))) for line in lines]
+if "{service}" not in sys.argv or max(Counter(package["name"] for package in packages).values()) > 1:
+    sys.exit("failed")
+for package in packages:
+    bad = package == {{"name": "jinja2", "version": "3.1.2"}}
+    package["vulns"] = [{{"id": "X", "fix_versions": []}}] if bad else []
+print(json.dumps({{"dependencies": packages}}))
+sys.exit(any(package["vulns"] for package in packages))
+"""
     )
     path.chmod(0o755)
     return path
 
 
+@pytest.mark.parametrize("service", ["pypi", "osv"])
+def test_the_first_service_that_knows_anything_is_asked(audit: ModuleType, tmp_path: Path, service: str) -> None:
+    pip_audit = program(tmp_path / "pip-audit", service)
+    assert audit.advisories(pip_audit, ["jinja2==3.1.6\nsix==1.17.0\n", "jinja2==3.1.5\n"]) == ([], [])
+    known, unasked = audit.advisories(pip_audit, ["jinja2==3.1.6\n", "jinja2==3.1.2\n"])
+    assert (known, unasked) == (["jinja2==3.1.2: X, mended in no version"], [])
+
+
 def test_a_service_that_knows_nothing_is_no_proof(audit: ModuleType, tmp_path: Path) -> None:
-    known, unasked = audit.advisories(program(tmp_path / "none", "nobody"), [tmp_path / "lock.txt"])
+    known, unasked = audit.advisories(program(tmp_path / "pip-audit", "none"), ["six==1.17.0\n"])
     assert known == []
     assert "NOT ASKED" in unasked[0]
 
 
-def test_the_other_service_is_asked_where_the_first_does_not_know(audit: ModuleType, tmp_path: Path) -> None:
-    known, unasked = audit.advisories(program(tmp_path / "osv", "osv"), [tmp_path / "lock.txt"])
-    assert (known, unasked) == (["jinja2==3.1.2: X, mended in no version"], [])
+def test_every_version_is_asked_about_once(audit: ModuleType) -> None:
+    texts = audit.without_doubles(["a==1\nb==1\n", "a==2\n", "a==1\nc==3\n"])
+    assert texts == ["a==1\nb==1\nc==3\n", "a==2\n"]
