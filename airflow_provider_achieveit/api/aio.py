@@ -20,7 +20,7 @@ import aiohttp
 from airflow_provider_achieveit.api import contract
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobStatus, Page, UpdateKind
-from airflow_provider_achieveit.api.failure import ApiError, unreachable, unusable_ca
+from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind, unreachable, unusable_ca
 from airflow_provider_achieveit.api.http import (
     MAX_REDIRECTS,
     MAX_STATUS_BYTES,
@@ -35,7 +35,13 @@ from airflow_provider_achieveit.api.rate import RateLimit
 
 log = logging.getLogger(__name__)
 
-_MAX_SOCKETS = 32
+_MAX_SOCKETS = 64
+_LONGEST_QUEUE = 45.0
+"""Seconds that a request waits for one of these at least, also beyond its patience: the queue is ours, not AchieveIt's.
+
+Less than what Airflow gives a deferred task beyond its deadline.
+"""
+_SHORTEST_LOOK = 1.0
 _MAX_PAGE_BYTES = 16 * 1024 * 1024
 """A triggerer reads pages of a few items only."""
 
@@ -64,6 +70,7 @@ class AsyncAchieveItClient:
         :param kind: progress or metric updates.
         :param job_id: the job.
         :param patience: seconds until the whole answer must be there (default: no limit but the timeout for silence).
+            Who had to wait for a connection has a second left in any case.
         :raises ApiError: no answer, or one that says nothing about the job.
         """
         request = contract.job_status_request(kind, job_id)
@@ -118,6 +125,26 @@ class AsyncAchieveItClient:
         return wait.outcome()
 
     async def _get(self, url: str, patience: float | None = None, enough: int = MAX_STATUS_BYTES) -> ApiResponse:
+        async with self._socket(patience) as patience:
+            return await self._follow(url, patience, enough)
+
+    @asynccontextmanager
+    async def _socket(self, patience: float | None) -> AsyncIterator[float | None]:
+        """Wait for one of the connections, first come, first served; give the patience that is left for the answer."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(None if patience is None else max(patience, _LONGEST_QUEUE)):
+                await self._shared.sockets.acquire()
+        except TimeoutError:
+            raise ApiError(_all_busy()) from None
+        try:
+            if patience is not None:
+                patience = max(patience - (time.monotonic() - began), min(patience, _SHORTEST_LOOK))
+            yield patience
+        finally:
+            self._shared.sockets.release()
+
+    async def _follow(self, url: str, patience: float | None, enough: int) -> ApiResponse:
         until = None if patience is None else asyncio.get_running_loop().time() + patience
         for _ in range(MAX_REDIRECTS + 1):
             turn = self._shared.rate.turn(patience)
@@ -160,6 +187,8 @@ class _Shared:
     session: aiohttp.ClientSession
     tls: ssl.SSLContext
     rate: RateLimit
+    sockets: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_SOCKETS))
+    """Of who may have a connection: the session's own limit would count the wait for it as one for AchieveIt."""
     queue: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Of the requests that are held back: one looks at the count, the others wait behind it."""
     users: int = 0
@@ -205,6 +234,11 @@ def _new_session(config: ClientConfig) -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=_MAX_SOCKETS),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout, sock_read=config.timeout),
     )
+
+
+def _all_busy() -> Failure:
+    message = f"not asked: all {_MAX_SOCKETS} connections of this triggerer to AchieveIt were busy for too long"
+    return Failure(FailureKind.UNAVAILABLE, message, retryable=True)
 
 
 def _tls_context(verify: bool | str) -> ssl.SSLContext:

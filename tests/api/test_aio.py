@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections import Counter
 
 import pytest
 
+from airflow_provider_achieveit.api import aio
 from airflow_provider_achieveit.api.aio import shared_client
 from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.config import ClientConfig
@@ -226,3 +228,50 @@ async def test_a_page_takes_no_more_time_or_memory_than_it_may(
             await client.plan_page(DEMO_PLAN_ID, **PAGE)  # type: ignore[arg-type]
     assert time.monotonic() - began < 10
     assert caught.value.failure.retryable
+
+
+async def test_the_wait_for_a_connection_is_no_wait_for_achieveit(
+    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waits that begin after their deadlines look once, however many others are in front of them."""
+    monkeypatch.setattr(aio, "_MAX_SOCKETS", 2)
+    simulator.faults.add("delay", seconds=0.25, times=None)
+    jobs = [submit(simulator) for _ in range(16)]
+    async with shared_client(config_of(simulator)) as client:
+        waits = [client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job, seconds=-1)) for job in jobs]
+        outcomes = await asyncio.gather(*waits)
+    ends = [result.end for outcome in outcomes for result in outcome.results.values()]
+    assert ends == [JobEnd.APPLIED] * 16
+
+
+async def test_connections_go_to_those_who_came_first(
+    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aio, "_MAX_SOCKETS", 2)
+    simulator.world.settings.job_seconds = 60
+    simulator.faults.add("delay", seconds=0.02, times=None)
+    jobs = [submit(simulator) for _ in range(12)]
+    async with shared_client(config_of(simulator)) as client:
+        waits = [client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job, seconds=2)) for job in jobs]
+        await asyncio.gather(*waits)
+    asked = Counter(request.path for request in simulator.world.requests if request.method == "GET")
+    assert len(asked) == 12
+    assert min(asked.values()) > 1
+    assert max(asked.values()) - min(asked.values()) <= 2
+
+
+async def test_who_gets_no_connection_at_all_is_told_so(
+    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aio, "_MAX_SOCKETS", 1)
+    monkeypatch.setattr(aio, "_LONGEST_QUEUE", 0.1)
+    simulator.faults.add("delay", seconds=30, times=None)
+    async with shared_client(config_of(simulator)) as client:
+        first = asyncio.create_task(client.job_status(UpdateKind.PROGRESS, "slow"))
+        while not simulator.world.requests:  # noqa: ASYNC110 - the server knows no events
+            await asyncio.sleep(0.01)
+        outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j", seconds=0.5))
+        first.cancel()
+    assert outcome.results["j"].end is JobEnd.TIMEOUT
+    assert "all 1 connections of this triggerer to AchieveIt were busy" in outcome.results["j"].reason
+    assert len(simulator.world.requests) == 1
