@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from airflow_provider_achieveit.api.aio import AsyncAchieveItClient
     from airflow_provider_achieveit.api.client import AchieveItClient
     from airflow_provider_achieveit.api.config import ClientConfig
+
+_lookups: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[type, str], asyncio.Task[ClientConfig]]] = (
+    WeakKeyDictionary()
+)
+"""By event loop: connections that are being looked up just now."""
 
 
 class AchieveItHook(BaseHook):
@@ -87,8 +94,21 @@ class AchieveItHook(BaseHook):
     async def get_async_config(self) -> ClientConfig:
         """Return the connection's settings; looking them up does not block the event loop.
 
+        Who asks while the same connection is being looked up gets the same answer: a triggerer answers its triggers one
+        by one, with a look into the database between two answers, and thousands of them may start together.
+
         :raises AchieveItRequestError: they cannot be used; the message says why.
         """
+        lookups = _lookups.setdefault(asyncio.get_running_loop(), {})
+        which = (type(self), self.achieveit_conn_id)
+        lookup = lookups.get(which)
+        if lookup is None:
+            lookup = lookups[which] = asyncio.create_task(self._look_up_config())
+            lookup.add_done_callback(lambda _: lookups.pop(which))
+        # One who asked may be cancelled; the others still wait for the answer.
+        return await asyncio.shield(lookup)
+
+    async def _look_up_config(self) -> ClientConfig:
         from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 
         connection = await get_async_connection(self.achieveit_conn_id, self)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_achieveit.api.contract import JobState
 from airflow_provider_achieveit.exceptions import (
@@ -51,6 +53,33 @@ class TestConnection:
         async with AchieveItHook().get_async_conn() as client:
             status = await client.job_status(UpdateKind.PROGRESS, job_id)
         assert status.state in (JobState.APPLIED, JobState.PENDING)
+
+    async def test_who_asks_while_a_connection_is_looked_up_gets_the_same_answer(
+        self, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also where the first who asked is cancelled meanwhile; who asks later gets a new answer."""
+        from airflow.providers.common.compat import connection
+
+        look_up, looked_up = connection.get_async_connection, []
+
+        async def slowly(conn_id: str, hook: Any) -> Any:
+            looked_up.append(conn_id)
+            await asyncio.sleep(0.05)
+            return await look_up(conn_id, hook)
+
+        monkeypatch.setattr(connection, "get_async_connection", slowly)
+        asking = [asyncio.create_task(AchieveItHook().get_async_config()) for _ in range(100)]
+        await asyncio.sleep(0.01)
+        asking[0].cancel()
+        first, *others = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(first, asyncio.CancelledError)
+        assert len(looked_up) == 1
+        monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", '{"conn_type": "achieveit", "password": "another"}')
+        assert (await AchieveItHook().get_async_config()).api_key == "another"
+        assert {config.api_key for config in others} == {simulator.api_key}
+        with pytest.raises(AirflowException, match="nowhere"):
+            await AchieveItHook("nowhere").get_async_config()
+        assert looked_up == ["achieveit_default"] * 2 + ["nowhere"]
 
 
 class TestJobs:
