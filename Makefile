@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 UV_VENV := .venv-uv
 LOCK_PYTHONS := 3.11 3.12 3.13
 DIALECTS_VENV := .venv-dialects
+PEERS_VENV := .venv-peers
 PACKAGE_VENV := .venv-package
 # Each supported version of Airflow on each Python is a cell of the matrix, with an environment of its own.
 AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow-*.in))
@@ -13,7 +14,7 @@ MATRIX = python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") \
     && TEST_DEPTH=short "$$python" scripts/test_matrix.py --uv $(UV_VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test test-browser test-cluster test-dialects test-matrix test-versions package test-package audit demo benchmark-import benchmark-export benchmark-submit lock clean
+.PHONY: help venv lint test test-browser test-cluster test-dialects test-matrix test-versions package test-package audit demo benchmark-import benchmark-export benchmark-submit benchmark-triggerer lock clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
@@ -60,6 +61,13 @@ benchmark-export: venv ## Time the export into PostgreSQL beside its limit, pand
 benchmark-submit: venv ## Print what a million rows to checked batches cost beside a plain COPY (PostgreSQL).
 	@$(BIN)/python benchmarks/submit.py
 
+benchmark-triggerer: venv $(UV_VENV)/bin/uv ## Let 2,000 and 10,000 jobs wait in one triggerer, and other providers' triggers (several minutes; PostgreSQL).
+	@test -x $(PEERS_VENV)/bin/airflow || { echo "== environment: $(PEERS_VENV)" \
+	    && $(BIN)/python -m venv $(PEERS_VENV) \
+	    && $(UV_VENV)/bin/uv pip install --quiet --python $(PEERS_VENV)/bin/python \
+	        --constraint constraints/peers.txt --requirement constraints/peers.in; }
+	@$(BIN)/python benchmarks/triggerer.py
+
 $(UV_VENV)/bin/uv:
 	@python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") && "$$python" -m venv $(UV_VENV) \
 	    && $(UV_VENV)/bin/python -m pip install --quiet uv
@@ -73,6 +81,8 @@ lock: $(UV_VENV)/bin/uv ## Refresh constraints/: newest versions that fit pyproj
 	done
 	@echo "== constraints/dialects.txt" && $(UV_VENV)/bin/uv pip compile --group dialects --python-version 3.11 --upgrade \
 	    --no-header --no-annotate --quiet --output-file constraints/dialects.txt
+	@echo "== constraints/peers.txt" && $(UV_VENV)/bin/uv pip compile constraints/peers.in --python-version 3.11 --upgrade \
+	    --no-header --no-annotate --strip-extras --quiet --output-file constraints/peers.txt
 	@echo "== constraints/package.txt" && $(UV_VENV)/bin/uv pip compile --group package --python-version 3.11 --upgrade \
 	    --no-header --no-annotate --strip-extras --quiet --output-file constraints/package.txt
 	@echo "== constraints/lowest.txt" && $(UV_VENV)/bin/uv pip compile pyproject.toml constraints/lowest.in --all-extras \
@@ -86,7 +96,7 @@ lock: $(UV_VENV)/bin/uv ## Refresh constraints/: newest versions that fit pyproj
 	done; done
 
 clean: ## Remove what the other targets made: environments, caches, the demo's files.
-	rm -rf $(VENV) $(UV_VENV) $(DIALECTS_VENV) $(PACKAGE_VENV) .venv-airflow-* .venv-dlt .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(UV_VENV) $(DIALECTS_VENV) $(PACKAGE_VENV) $(PEERS_VENV) .venv-airflow-* .venv-dlt .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 package: $(PACKAGE_VENV)/.installed ## Build the sdist and the wheel into dist/, twice, and compare and check them.

@@ -1,0 +1,51 @@
+"""A trigger that tells how late it wakes, and so how long the event loop of its triggerer did not turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+STEP = 0.01
+
+
+class LoopLagTrigger(BaseTrigger):
+    """Sleep 10 ms again and again; append pairs of the time and the seconds it woke late to a file, as doubles.
+
+    :param path: the file.
+    :param max_sockets: try this limit of connections in the place of the provider's own.
+    """
+
+    def __init__(self, path: str, max_sockets: int | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.path, self.max_sockets = path, max_sockets
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "loop_lag.LoopLagTrigger", {"path": self.path, "max_sockets": self.max_sockets}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        if self.max_sockets is not None:
+            from airflow_provider_achieveit.api import aio
+
+            aio._MAX_SOCKETS = self.max_sockets
+        clock = asyncio.get_running_loop().time
+        # A buffered write now and then takes microseconds.
+        with Path(self.path).open("ab") as file:  # noqa: ASYNC230
+            while self.path:
+                due = clock() + STEP
+                await asyncio.sleep(STEP)
+                file.write(array("d", [time.time(), clock() - due]).tobytes())
+        yield TriggerEvent(None)
+
+
+def lags(path: Path, begin: float, end: float) -> list[float]:
+    """Return the seconds it woke late between two moments, in order of size."""
+    read = array("d")
+    content = path.read_bytes()
+    read.frombytes(content[: len(content) // 16 * 16])
+    return sorted(late for moment, late in zip(read[::2], read[1::2], strict=True) if begin <= moment < end)
