@@ -17,7 +17,13 @@ def test_jobs_wait_in_a_real_triggerer(tmp_path: Path) -> None:
     environment = os.environ | {"TEST_POSTGRES_URL": "postgresql://nobody@127.0.0.1:1/none", "TMPDIR": str(tmp_path)}
     command = [sys.executable, "benchmarks/triggerer.py", "--jobs", "12", "--only-provider", "--poll", "0.5"]
     done = subprocess.run(
-        [*command, "--seconds", "2"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False
+        [*command, "--seconds", "2"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     rows = {line[:24].strip(): line[24:].split() for line in done.stdout.splitlines()}
