@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from tests.airflow_versions import needs_provider_commands
@@ -102,6 +103,8 @@ def test_ctrl_c_tells_what_was_sent_and_a_repeat_goes_on(
 ) -> None:
     ledger = {"conn_type": "sqlite", "host": str(tmp_path / "ledger.db")}
     monkeypatch.setenv("AIRFLOW_CONN_LEDGER", json.dumps(ledger))
+    # Without one an older Airflow says so.
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
     simulator.faults.add("status", path="/status/", status=202, times=None)
     command = ["submit", "kpis.csv", "--ledger-conn-id", "ledger", "--poll-interval"]
     with started(*MODULE, *command, "600", **PIPES) as process:

@@ -124,8 +124,8 @@ class TestCalledByHand:
             notifier(extra_statuses="Parked")
 
 
+@needs_deadlines
 class TestDeadlineAlerts:
-    @needs_deadlines
     def test_a_missed_deadline_is_told_by_the_triggerer(self, simulator: RunningSimulator) -> None:
         told = {"external_id": "pat-nps", "status": "Off Track", "metric_value": "{{ 41 + 0.5 }}"}
         run = run_with_deadline(told)
@@ -137,7 +137,6 @@ class TestDeadlineAlerts:
         assert row["Comment"].startswith(f"Airflow: DAG {run.dag.dag_id}, run {run.run_id}: deadline 2026-03-04 0")
         assert simulator.world.batches[0].filename.startswith(f"{run.dag.dag_id}.notifier.{run.run_id}.b0001.")
 
-    @needs_deadlines
     def test_what_cannot_be_sent_fails_the_callback_with_its_reason(self, simulator: RunningSimulator) -> None:
         [_, end] = run_with_deadline({"external_id": "pat-nps", "status": "Late"}).miss_deadline()
         assert end["state"] == "failed"
