@@ -60,7 +60,8 @@ class DuckdbDatabase(Database):
         names = ", ".join(quote.quote(column.name) for column in table.columns)
         lists = ", ".join(f"unnest(?::{column.type.compile(dialect=connection.dialect)}[])" for column in table.columns)
         columns = tuple(list(column) for column in zip(*rows, strict=True))
-        connection.exec_driver_sql(f"INSERT INTO {quote.format_table(table)} ({names}) SELECT {lists}", columns)
+        # In a list: SQLAlchemy 1.4 takes a tuple of lists for the parameters of many statements.
+        connection.exec_driver_sql(f"INSERT INTO {quote.format_table(table)} ({names}) SELECT {lists}", [columns])
 
 
 class _Turn:

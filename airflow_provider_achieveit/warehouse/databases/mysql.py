@@ -14,6 +14,8 @@ from airflow_provider_achieveit.warehouse.values import Limits
 
 _REFUSALS = frozenset({1044, 1059, 1071, 1118, 1142, 1143, 1267, 1644, 1906, 3105, 3819, 4025})
 """Errors that stay (rights, constraints, triggers, the table's make-up) and drivers call operational like an outage."""
+_NEWER_WORDS = {"row_number"}
+"""Names of columns that MariaDB has come to reserve, and SQLAlchemy 1.4 therefore does not quote."""
 
 
 class MysqlDatabase(Database):
@@ -39,6 +41,8 @@ class MysqlDatabase(Database):
         options["charset"] = "utf8mb4"
 
     def _connected(self, dbapi_connection: Any, _record: Any) -> None:
+        preparer = self.engine.dialect.identifier_preparer
+        preparer.reserved_words = preparer.reserved_words | _NEWER_WORDS
         settings = [
             "SESSION sql_mode = concat_ws(',', nullif(@@SESSION.sql_mode, ''), 'STRICT_ALL_TABLES')",
             "SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",

@@ -5,12 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import event
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import Connection, Engine
 
 from airflow_provider_achieveit.warehouse.databases.base import Database
 
 _BUSY_SECONDS = 300
 """SQLite has one writer at a time; another export's load is waited for rather than failed upon."""
+
+
+class _Compiler(SQLiteCompiler):
+    """SQLAlchemy 1.4's, which does not know the ``UPDATE ... FROM`` of SQLite 3.33 and later."""
+
+    def update_from_clause(
+        self, update_stmt: Any, from_table: Any, extra_froms: Any, from_hints: Any, **options: Any
+    ) -> str:
+        """Return the tables that the values come from."""
+        options["asfrom"] = True
+        tables = [table._compiler_dispatch(self, fromhints=from_hints, **options) for table in extra_froms]
+        return f"FROM {', '.join(tables)}"
 
 
 class SqliteDatabase(Database):
@@ -25,6 +38,8 @@ class SqliteDatabase(Database):
 
     def __init__(self, engine: Engine, *, lock_seconds: int | None = None) -> None:
         super().__init__(engine, lock_seconds=lock_seconds)
+        if "update_from_clause" not in vars(SQLiteCompiler):
+            engine.dialect.statement_compiler = _Compiler
         event.listen(engine, "connect", self._connected)
         event.listen(engine, "begin", self._begin)
 
