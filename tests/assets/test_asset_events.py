@@ -204,9 +204,7 @@ def test_a_retry_of_a_cleared_task_does_not_tell_again_what_was_told(
 
     with DAG(f"asset_dag_{next(_numbers)}", schedule=None) as dag:
         options: dict[str, Any] = {"plan_id": "42", "emit_asset": True, "deferrable": False} | account
-        task.achieveit_progress_updates(task_id="work", retries=1, retry_delay=timedelta(0), **options, **account)(
-            rows
-        )()
+        task.achieveit_progress_updates(task_id="work", retries=1, retry_delay=timedelta(0), **options)(rows)()
     register(dag)
     run = GoingRun(dag)
     for tries in (1, 2, 4):

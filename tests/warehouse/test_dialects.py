@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.engine import Connection, Dialect, make_url
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
@@ -159,7 +159,7 @@ def statements(request: pytest.FixtureRequest, sqlite: Warehouse) -> Iterator[li
 
 
 def is_update_by_join(statement: ClauseElement) -> bool:
-    return isinstance(statement, Update) and "=achieveit_stage" in compiled(statement, sqlite_dialect())
+    return isinstance(statement, Update) and "=achieveit_stage" in compiled(statement, postgresql_dialect())
 
 
 def test_every_statement_of_every_mode_compiles(statements: list[ClauseElement], dialect: Dialect) -> None:
