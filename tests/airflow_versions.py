@@ -11,11 +11,17 @@ AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:3])
 # The version for which the warnings of Airflow itself and of its parts are watched.
 NEWEST = AIRFLOW >= (3, 3)
 _COMPAT = "airflow.providers.common.compat.sdk"
+_ALERTS = "AsyncCallback, DeadlineAlert, DeadlineReference"
+_OLD_ALERTS = f"from airflow.sdk.definitions.deadline import {_ALERTS}"
 
 
 def for_this_airflow(source: str) -> str:
-    """Return code of a page as people with this Airflow write it: Airflow 2 has no ``airflow.sdk``."""
-    return source if AIRFLOW >= (3,) else source.replace("from airflow.sdk import", f"from {_COMPAT} import")
+    """Return code of a page as people with this Airflow write it: not all names have always been in ``airflow.sdk``."""
+    if AIRFLOW < (3,):
+        return source.replace("from airflow.sdk import", f"from {_COMPAT} import")
+    if AIRFLOW < (3, 2):
+        return source.replace("from airflow.sdk import DAG, " + _ALERTS, f"{_OLD_ALERTS}\nfrom airflow.sdk import DAG")
+    return source
 
 
 def _needs(since: tuple[int, int], what: str) -> Any:
@@ -37,4 +43,3 @@ needs_task_state_store = _needs((3, 3), "the task state store")
 needs_connection_tests_of_workers = _needs((3, 3), "connection tests on a worker")
 needs_retry_policies = _needs((3, 3), "retry policies of tasks")
 needs_shared_streams = _needs((3, 3), "streams that watchers share")
-needs_connection_tests_by_workers = _needs((3, 3), "tests of connections on workers")

@@ -114,7 +114,7 @@ class GoingRun:
         with create_session() as session:
             missed = session.scalars(select(Deadline).where(Deadline.dagrun_id == self._run(session).id)).one()
             missed.handle_miss(session)
-            stored = missed.callback.trigger
+            stored = missed.callback.trigger if AIRFLOW >= (3, 2) else missed.trigger
             trigger = resolve_name(stored.classpath)(**stored.kwargs)
 
         async def told() -> list[Any]:

@@ -19,7 +19,7 @@ from pendulum import DateTime
 from airflow_provider_achieveit.exceptions import AchieveItUnsureSubmissionError
 from airflow_provider_achieveit.notifications.progress import AchieveItProgressNotifier
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from tests.airflow_versions import needs_deadlines
+from tests.airflow_versions import AIRFLOW, needs_deadlines
 from tests.dag_runs import TaskLog, run_dag
 from tests.going_run import GoingRun, register
 
@@ -165,7 +165,10 @@ async def _await(told: Any) -> None:
 
 def run_with_deadline(arguments: dict[str, Any]) -> GoingRun:
     """Make a run whose deadline lies in the past, and whose alert is the notifier with these arguments."""
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+    if AIRFLOW < (3, 2):
+        from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
+    else:
+        from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
     with DAG(
         f"late_{next(_numbers)}",

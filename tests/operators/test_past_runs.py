@@ -111,13 +111,19 @@ def schedule_of_assets_or_time() -> Any:
         from airflow.timetables.datasets import DatasetOrTimeSchedule
 
         return DatasetOrTimeSchedule(timetable=timetable, datasets=[Asset("a")])
-    from airflow.sdk import AssetOrTimeSchedule
+    if AIRFLOW >= (3, 2):
+        from airflow.sdk import AssetOrTimeSchedule
+    else:
+        from airflow.timetables.assets import AssetOrTimeSchedule
 
     return AssetOrTimeSchedule(timetable=timetable, assets=[Asset("a")])
 
 
 def schedule_of_several_times() -> Any:
-    from airflow.sdk import MultipleCronTriggerTimetable
+    if AIRFLOW >= (3, 2):
+        from airflow.sdk import MultipleCronTriggerTimetable
+    else:
+        from airflow.timetables.trigger import MultipleCronTriggerTimetable
 
     return MultipleCronTriggerTimetable("0 6 * * *", "30 18 * * 5", timezone=BERLIN)
 
