@@ -18,7 +18,7 @@ from airflow_provider_achieveit.operators.updates import (
     AchieveItSubmitMetricUpdatesOperator,
     AchieveItSubmitProgressUpdatesOperator,
 )
-from airflow_provider_achieveit.retry_policy import DEFAULT_RETRY_POLICY, AchieveItRetryPolicy
+from airflow_provider_achieveit.retry_policy import DEFAULT_RETRY_POLICY
 from airflow_provider_achieveit.sensors.job import AchieveItJobSensor
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from tests.airflow_versions import AIRFLOW, needs_retry_policies
@@ -27,6 +27,8 @@ from tests.dag_runs import FinishedRun, run_dag
 if AIRFLOW >= (3, 3):
     from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryPolicy, RetryRule
     from airflow.serialization.serialized_objects import DagSerialization
+
+    from airflow_provider_achieveit.retry_policy import AchieveItRetryPolicy
 
 pytestmark = [needs_retry_policies, pytest.mark.usefixtures("airflow_db")]
 _numbers = itertools.count()
