@@ -14,7 +14,7 @@ MATRIX = python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") \
     && TEST_DEPTH=short "$$python" scripts/test_matrix.py --uv $(UV_VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test test-browser test-cluster test-dialects test-matrix test-versions package test-package audit demo benchmark-import benchmark-export benchmark-submit benchmark-triggerer lock clean
+.PHONY: help venv lint test test-browser test-cluster cluster test-dialects test-matrix test-versions package test-package audit demo benchmark-import benchmark-export benchmark-submit benchmark-triggerer lock clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
@@ -32,6 +32,9 @@ test: lint ## Check style, format and types, then run the whole suite on all cor
 
 test-cluster: venv ## Run a whole Airflow with Celery, kill its parts, and count what reached AchieveIt (Redis, PostgreSQL).
 	@echo "== pytest: a whole cluster" && $(BIN)/pytest -n 0 -m cluster tests/cluster
+
+cluster: venv ## Start the same Airflow beside a local AchieveIt, tell where they are, and leave them until Ctrl-C.
+	@$(BIN)/python -m tests.cluster
 
 test-browser: venv ## Look at Airflow's pages with a real browser (Chromium); screenshots go to build/screenshots.
 	@echo "== pytest: in a browser" && $(BIN)/pytest -n 0 -m browser tests/browser

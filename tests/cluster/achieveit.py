@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import sys
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +38,43 @@ class AchieveIt:
             what="the simulator tells its address",
         )
         self.port = int(found[1])
+        self.url = f"https://127.0.0.1:{self.port}"
         key = until(lambda: re.search(r"API key:\s+(\S+)", program.output()), seconds=10, what="it tells its key")
         self._key = key[1]
         self._control = requests.Session()
         self._control.verify = str(self.ca_file)
         self._control.trust_env = False
         items = [{"externalId": f"kpi-{number}", "hasMetric": True} for number in range(ITEMS)]
-        self._ask("PUT", f"plans/{PLAN}", {"name": "Cluster", "items": items})
+        self.put_plan(PLAN, {"name": "Cluster", "items": items})
 
-    def connection(self, port: int | None = None, **extra: Any) -> str:
+    def put_plan(self, plan_id: str, described: dict[str, Any]) -> None:
+        """Make a plan (see :mod:`airflow_provider_achieveit.simulator.control`)."""
+        self._ask("PUT", f"plans/{plan_id}", described)
+
+    def plan(self, plan_id: str) -> dict[str, Any]:
+        """Return a plan with all its items and their histories."""
+        return dict(self._ask("GET", f"plans/{plan_id}"))
+
+    def change_plan(self, plan_id: str, *changes: str) -> None:
+        """Change a plan as people would (see :data:`airflow_provider_achieveit.simulator.seed_data.CHANGES`)."""
+        self._ask("POST", f"plans/{plan_id}/mutate", {"changes": changes})
+
+    def add_user(self, name: str, plan_id: str) -> str:
+        """Let somebody in who may see and update one plan only; return the new key."""
+        key = secrets.token_urlsafe(24)
+        self._ask("PUT", "users", {**self._ask("GET", "users"), key: {"name": name, "plans": [plan_id]}})
+        return key
+
+    def connection(self, port: int | None = None, *, key: str | None = None, **extra: Any) -> str:
         """Return an Airflow connection to it.
 
         :param port: of a gate before it (default: its own).
+        :param key: of a user (default: of one who sees everything).
         :param extra: further fields of the connection's extra.
         """
         host = f"https://127.0.0.1:{port or self.port}"
         extra = {"verify": str(self.ca_file), **extra}
-        return json.dumps({"conn_type": "achieveit", "host": host, "password": self._key, "extra": extra})
+        return json.dumps({"conn_type": "achieveit", "host": host, "password": key or self._key, "extra": extra})
 
     def hold_jobs(self, name: str | None = None) -> None:
         """From now on jobs are said to be in the queue still: every one, or those of batches named so."""
@@ -73,6 +95,18 @@ class AchieveIt:
             request["method"] == "POST" and request["path"].rpartition("/")[2].startswith(name)
             for request in self._ask("GET", "log")
         )
+
+    def requests(self, begin: datetime, end: datetime) -> list[dict[str, Any]]:
+        """Return all requests that came in some time."""
+        return [
+            request
+            for request in self._ask("GET", "log")
+            if begin <= datetime.fromisoformat(request["received_at"]) <= end
+        ]
+
+    def forget_requests(self) -> None:
+        """Begin a new log of requests: a long one takes its time to read."""
+        self._ask("DELETE", "log")
 
     def jobs(self, name: str) -> list[str]:
         """Return the ids of the jobs of batches whose filename begins so."""
@@ -99,17 +133,14 @@ class AchieveIt:
 
     def applied(self, name: str) -> Counter[str]:
         """Return how often each update of such batches is in the histories of the plan's items, by its comment."""
-        plan = self._ask("GET", f"plans/{PLAN}")
         return Counter(
             entry["comment"]
-            for item in plan["items"]
+            for item in self.plan(PLAN)["items"]
             for entry in item["history"]
             if entry["filename"].startswith(name)
         )
 
     def _ask(self, method: str, what: str, body: Any = None) -> Any:
-        answer = self._control.request(
-            method, f"https://127.0.0.1:{self.port}/_simulator/{what}", json=body, timeout=30
-        )
+        answer = self._control.request(method, f"{self.url}/_simulator/{what}", json=body, timeout=30)
         assert answer.ok, f"{method} {what}: {answer.status_code} {answer.text}"
         return answer.json()

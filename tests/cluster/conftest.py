@@ -1,25 +1,19 @@
-"""One cluster for all its tests, and a table of what they saw."""
+"""One cluster for all its tests, and tables of what they saw."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.achieveit import AchieveIt
 from tests.cluster.data import ROWS, comment
-from tests.cluster.gate import Gate
-from tests.cluster.programs import Programs
-from tests.cluster.stack import Cluster, Run
-from tests.postgres import connect_or_skip
+from tests.cluster.stack import Run
+from tests.cluster.world import World, running_world, what_is_missing
 
 _TABLE = pytest.StashKey[list[tuple[str, ...]]]()
 
@@ -30,30 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents and "world" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
-            item.add_marker(pytest.mark.timeout(300))
-
-
-@dataclass(frozen=True)
-class World:
-    """All that a test needs.
-
-    :param airflow: the running Airflow.
-    :param achieveit: the running AchieveIt.
-    :param gates: before AchieveIt, by the name of the connection's last part.
-    """
-
-    airflow: Cluster
-    achieveit: AchieveIt
-    gates: dict[str, Gate]
-
-    def wait_until_looked_at(self, run: Run, task_id: str) -> None:
-        """Wait until a task has sent all batches and asked about every job."""
-        name = run.name(task_id)
-        self.airflow.until(
-            lambda: len(self.achieveit.jobs(name)) == ROWS and self.achieveit.looked_at(name),
-            seconds=90,
-            what=f"{run.dag_id}.{task_id} waits for its jobs",
-        )
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(300))
 
 
 def once(run: Run, task_id: str) -> Counter[str]:
@@ -64,24 +36,14 @@ def once(run: Run, task_id: str) -> Counter[str]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The cluster; where Redis or PostgreSQL is missing, skip and say so, but fail in CI."""
-    if shutil.which("redis-server") is None:
-        told = "there is no redis-server on this machine"
-        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
-    connect_or_skip().close()
+    if missing := what_is_missing():
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     directory = tmp_path_factory.mktemp("cluster")
-    with ExitStack() as stack:
-        programs = stack.enter_context(Programs(directory))
-        achieveit = AchieveIt(programs, directory)
-        gates = {how: stack.enter_context(Gate(achieveit.port)) for how in ("refused", "hung")}
-        short = {"timeout": 5, "connect_timeout": 2, "max_retries": 2}
-        connections = {"achieveit_default": achieveit.connection(timeout=300)}
-        connections |= {f"achieveit_{how}": achieveit.connection(gate.port, **short) for how, gate in gates.items()}
-        airflow = Cluster(programs, directory, connections)
-        try:
-            airflow.start()
-            yield World(airflow, achieveit, gates)
-        finally:
-            print(f"the components' output: {directory}")
+    try:
+        with running_world(directory) as world:
+            yield world
+    finally:
+        print(f"the components' output: {directory}")
 
 
 @pytest.fixture
@@ -111,10 +73,13 @@ def told(request: pytest.FixtureRequest, world: World) -> Callable[..., None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    lines = config.stash.get(_TABLE, [])
-    if lines:
-        lines = [("scenario", "seconds", "POSTs", "tries", "state"), *lines]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        terminalreporter.section("what the cluster went through")
-        for line in lines:
-            terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+    if lines := config.stash.get(_TABLE, []):
+        title = "what the cluster went through"
+        _print_table(terminalreporter, title, [("scenario", "seconds", "POSTs", "tries", "state"), *lines])
+
+
+def _print_table(terminalreporter: Any, title: str, lines: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    terminalreporter.section(title)
+    for line in lines:
+        terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))

@@ -14,23 +14,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import psycopg2
 import requests
 
 from tests.cluster import programs as running
 from tests.cluster.programs import ROOT, Program, Programs
-from tests.postgres import POSTGRES_URL, connect_or_skip
+from tests.postgres import POSTGRES_URL
 
 _T = TypeVar("_T")
 DAGS = Path(__file__).parent / "dags"
+WORKERS = 2
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 
 class Cluster:
-    """Airflow's API server, scheduler, DAG processor, triggerer and one Celery worker, while the block lasts.
+    """Airflow's API server, scheduler, DAG processor, triggerer and Celery workers, while the block lasts.
 
-    All listen on loopback only, keys and passwords are random. Two databases are made in the server of
-    ``TEST_POSTGRES_URL`` and dropped at the end: Airflow's own, and one for a ledger (connection ``ledger``). A worker
-    that is gone is noticed after 15 s, a triggerer after 6 s.
+    All listen on loopback only, keys and passwords are random. Three databases are made in the server of
+    ``TEST_POSTGRES_URL`` and dropped at the end: Airflow's own, one for a ledger and one for a warehouse (connections
+    ``ledger`` and ``warehouse``). A worker that is gone is noticed after 15 s, a triggerer after 6 s.
 
     :param programs: starts and ends the components.
     :param directory: their files.
@@ -42,12 +44,15 @@ class Cluster:
         self._home = directory / "airflow"
         self._home.mkdir(mode=0o700)
         self._port, self._redis_port = _free_port(), _free_port()
-        self._password = secrets.token_urlsafe(24)
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.password = secrets.token_urlsafe(24)
         self._redis_password = secrets.token_urlsafe(24)
         name = f"achieveit_cluster_{secrets.token_hex(4)}"
-        self.databases = {"airflow": name, "ledger": f"{name}_ledger"}
-        self.environment = self._environment({**connections, "ledger": self._ledger_connection()})
-        self._workers = 0
+        self.databases = {which: f"{name}_{which}" for which in ("airflow", "ledger", "warehouse")}
+        own = {which: self._database_connection(which) for which in ("ledger", "warehouse")}
+        self.environment = self._environment({**connections, **own})
+        self._workers_started = 0
+        self._workers: list[Program] = []
         self._session = requests.Session()
         self._session.trust_env = False
         self.parts: dict[str, Program] = {}
@@ -61,9 +66,10 @@ class Cluster:
         self._programs.run("migrate", _airflow("db", "migrate"), self.environment)
         for part in ("api-server", "scheduler", "dag-processor", "triggerer"):
             self.start_part(part)
-        self.start_worker()
+        self.start_workers()
         self.until(self._all_healthy, seconds=120, what="all components are healthy")
-        self.until(lambda: "ready." in self.parts["worker"].output(), seconds=120, what="the worker is ready")
+        for worker in self._workers:
+            self.until(lambda worker=worker: "ready." in worker.output(), seconds=120, what="a worker is ready")
 
     def start_part(self, part: str) -> None:
         """Start a component, for the first time or again."""
@@ -75,30 +81,41 @@ class Cluster:
         }
         self.parts[part] = self._programs.start(part, _airflow(part, *options.get(part, [])), self.environment)
 
-    def start_worker(self) -> None:
-        """Start a Celery worker; a later one takes over from one that was killed."""
-        self._workers += 1
-        name = f"w{self._workers}"
-        command = _airflow("celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle")
-        command += ["--celery-hostname", f"{name}@%h", "--pid", str(self._home / f"{name}.pid")]
-        self.parts["worker"] = self._programs.start(f"worker-{name}", command, self.environment)
+    def start_workers(self) -> None:
+        """Start the Celery workers; later ones take over from those that were killed."""
+        for _ in range(WORKERS):
+            self._workers_started += 1
+            name = f"w{self._workers_started}"
+            command = _airflow("celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle")
+            command += ["--celery-hostname", f"{name}@%h", "--pid", str(self._home / f"{name}.pid")]
+            self._workers.append(self._programs.start(f"worker-{name}", command, self.environment))
+
+    def kill_workers(self) -> None:
+        """SIGKILL to all workers, as when their machines are gone."""
+        while self._workers:
+            self._workers.pop().kill()
+
+    def kill_task(self, task: Mapping[str, Any]) -> None:
+        """SIGKILL to the process of a running task instance, in whichever worker it is; fail if there is none."""
+        killed = [worker.kill_children(f"airflow worker -- {task['id']}") for worker in self._workers]
+        assert any(killed), f"no worker runs {task['task_id']}"
 
     def database_url(self, which: str) -> str:
-        """Return where a database is: ``airflow`` or ``ledger``."""
+        """Return where a database is: ``airflow``, ``ledger`` or ``warehouse``."""
         return urlsplit(POSTGRES_URL)._replace(path=f"/{self.databases[which]}").geturl()
 
     def _make_databases(self) -> None:
-        connection = connect_or_skip()
+        connection = psycopg2.connect(POSTGRES_URL, connect_timeout=5)
         connection.autocommit = True
         for name in self.databases.values():
             self._programs.drop_at_end(name)
             connection.cursor().execute(f'create database "{name}"')
         connection.close()
 
-    def _ledger_connection(self) -> str:
-        url = urlsplit(self.database_url("ledger"))
+    def _database_connection(self, which: str) -> str:
+        url = urlsplit(self.database_url(which))
         given = {"host": url.hostname, "port": url.port, "login": url.username, "password": url.password}
-        return json.dumps({"conn_type": "postgres", "schema": self.databases["ledger"], **given})
+        return json.dumps({"conn_type": "postgres", "schema": self.databases[which], **given})
 
     def _start_redis(self) -> None:
         server = shutil.which("redis-server")
@@ -115,24 +132,24 @@ class Cluster:
     def _environment(self, connections: Mapping[str, str]) -> dict[str, str]:
         passwords = self._home / "passwords.json"
         passwords.touch(mode=0o600)
-        passwords.write_text(json.dumps({"admin": self._password}))
-        url = f"http://127.0.0.1:{self._port}"
+        passwords.write_text(json.dumps({"admin": self.password}))
         database = urlsplit(self.database_url("airflow"))._replace(scheme="postgresql+psycopg2").geturl()
         settings = {
             "CORE__EXECUTOR": "CeleryExecutor",
             "CORE__DAGS_FOLDER": str(DAGS),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-            "API__BASE_URL": url,
+            "API__BASE_URL": self.url,
             "API__SECRET_KEY": secrets.token_urlsafe(32),
             "API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
             "DATABASE__SQL_ALCHEMY_CONN": database,
             "CELERY__BROKER_URL": f"redis://:{self._redis_password}@127.0.0.1:{self._redis_port}/0",
             "CELERY__RESULT_BACKEND": f"db+{database}",
+            "CELERY__CELERY_CONFIG_OPTIONS": "tests.cluster.celery_settings.SETTINGS",
             "CELERY__WORKER_CONCURRENCY": "8",
             "LOGGING__BASE_LOG_FOLDER": str(self._home / "logs"),
             # Whatever dies is to be noticed soon.
@@ -161,7 +178,7 @@ class Cluster:
 
     def _all_healthy(self) -> bool:
         try:
-            health = self._session.get(f"http://127.0.0.1:{self._port}/api/v2/monitor/health", timeout=5).json()
+            health = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
         except (requests.RequestException, ValueError):
             return False
         parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
@@ -171,20 +188,23 @@ class Cluster:
 
     def run(self, dag_id: str) -> Run:
         """Start a run of a DAG, as soon as Airflow has parsed it."""
-        self.until(lambda: self.ask("GET", f"dags/{dag_id}", may_fail=True), seconds=120, what=f"{dag_id} is parsed")
+        self.wait_for_dag(dag_id)
         run_id = f"r{secrets.token_hex(3)}"
         self.ask("POST", f"dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": {}})
         return Run(self, dag_id, run_id)
 
+    def wait_for_dag(self, dag_id: str) -> None:
+        """Wait until Airflow has parsed a DAG."""
+        self.until(lambda: self.ask("GET", f"dags/{dag_id}", may_fail=True), seconds=120, what=f"{dag_id} is parsed")
+
     def ask(self, method: str, path: str, body: Any = None, *, may_fail: bool = False) -> Any:
         """Call Airflow's REST API and return its answer; with ``may_fail`` None where it gives none."""
-        url = f"http://127.0.0.1:{self._port}"
         try:
             if "Authorization" not in self._session.headers:
-                given = {"username": "admin", "password": self._password}
-                token = self._session.post(f"{url}/auth/token", json=given, timeout=30).json()["access_token"]
+                given = {"username": "admin", "password": self.password}
+                token = self._session.post(f"{self.url}/auth/token", json=given, timeout=30).json()["access_token"]
                 self._session.headers["Authorization"] = f"Bearer {token}"
-            answer = self._session.request(method, f"{url}/api/v2/{path}", json=body, timeout=30)
+            answer = self._session.request(method, f"{self.url}/api/v2/{path}", json=body, timeout=30)
         except requests.RequestException:
             if may_fail:
                 return None
@@ -226,8 +246,13 @@ class Run:
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return the task instances; none where the API server does not answer."""
-        path = f"dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances?limit=100"
-        return list((self.cluster.ask("GET", path, may_fail=True) or {"task_instances": []})["task_instances"])
+        found: list[dict[str, Any]] = []
+        while True:
+            path = f"dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances?limit=100&offset={len(found)}&order_by=id"
+            page = (self.cluster.ask("GET", path, may_fail=True) or {"task_instances": []})["task_instances"]
+            found += page
+            if len(page) < 100:
+                return found
 
     def task(self, task_id: str) -> dict[str, Any]:
         """Return a task instance that is not mapped."""

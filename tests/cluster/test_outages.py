@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.cluster.conftest import World, once
+from tests.cluster.conftest import once
 from tests.cluster.data import ROWS
+from tests.cluster.world import World
 
 AWAY = 30
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.cluster.conftest import World
 from tests.cluster.data import POOLED
+from tests.cluster.world import World
 
 SLOTS = 3
 

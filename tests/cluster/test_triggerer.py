@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tests.cluster.conftest import World, once
+from tests.cluster.conftest import once
 from tests.cluster.data import MANY, ROWS
 from tests.cluster.stack import Run
+from tests.cluster.world import World
 
 
 def test_fifty_deferred_tasks_survive_the_triggerer(world: World, told: Callable[..., None]) -> None:

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import psycopg2
 
-from tests.cluster.conftest import World, once
+from tests.cluster.conftest import once
 from tests.cluster.data import ROWS
 from tests.cluster.stack import Run
+from tests.cluster.world import World
 
 
 def test_a_killed_task_process_is_followed_by_one_that_waits_for_the_same_jobs(
@@ -19,7 +20,7 @@ def test_a_killed_task_process_is_followed_by_one_that_waits_for_the_same_jobs(
     world.achieveit.hold_jobs()
     run = world.airflow.run("process_killed")
     world.wait_until_looked_at(run, "push")
-    world.airflow.parts["worker"].kill_child(f"airflow worker -- {run.task('push')['id']}")
+    world.airflow.kill_task(run.task("push"))
     world.airflow.until(lambda: run.task("push")["try_number"] == 2, seconds=60, what="the second try begins")
     world.achieveit.let_go()
     assert run.ended() == {"push": "success"}
@@ -30,10 +31,10 @@ def test_a_killed_task_process_is_followed_by_one_that_waits_for_the_same_jobs(
     told("task process killed, waiting", run, "push")
 
 
-def test_of_a_killed_worker_nothing_is_lost_and_nothing_sent_twice(world: World, told: Callable[..., None]) -> None:
+def test_of_killed_workers_nothing_is_lost_and_nothing_sent_twice(world: World, told: Callable[..., None]) -> None:
     achieveit, airflow = world.achieveit, world.airflow
     achieveit.hold_jobs()
-    # The second batches of these are on their way when the worker dies: some are queued and their answers never come,
+    # The second batches of these are on their way when the workers die: some are queued and their answers never come,
     # that of sending_again is not queued.
     achieveit.add_fault({"kind": "delay", "path": r"sending\..*\.b0002\.", "after": True, "times": 2, "seconds": 240})
     achieveit.add_fault({"kind": "delay", "path": r"sending_again\..*\.b0002\.", "seconds": 240})
@@ -55,8 +56,8 @@ def test_of_a_killed_worker_nothing_is_lost_and_nothing_sent_twice(world: World,
         airflow.until(somebody_waits, seconds=30, what="the task hangs between its last POST and the wait")
         assert achieveit.posts(before_wait.name("push")) == ROWS
         assert not achieveit.looked_at(before_wait.name("push"))
-        airflow.parts["worker"].kill()
-    airflow.start_worker()
+        airflow.kill_workers()
+    airflow.start_workers()
     achieveit.let_go()
 
     unsure = ("sending", "ledger_sending")
@@ -64,10 +65,10 @@ def test_of_a_killed_worker_nothing_is_lost_and_nothing_sent_twice(world: World,
     assert run.ended() == dict.fromkeys(unsure, "failed") | dict.fromkeys(sure, "success")
     assert before_wait.ended() == {"push": "success"}
     assert_sent(world, before_wait, "push", posts=ROWS)
-    told("worker killed, before the wait", before_wait, "push")
+    told("workers killed, before the wait", before_wait, "push")
     for task in sure + unsure:
         assert_sent(world, run, task, posts=ROWS + 1 if task == "sending_again" else ROWS)
-        told(f"worker killed, {task}", run, task)
+        told(f"workers killed, {task}", run, task)
     for task in unsure:
         failure = [line for line in run.log(task).splitlines() if "AchieveItUnsureSubmissionError" in line][-1]
         assert f"{run.name(task)}b0002." in failure
