@@ -30,7 +30,7 @@ lint: venv ## Check style, format and types.
 test: lint ## Check style, format and types, then run the whole suite on all cores.
 	@echo "== pytest: the whole suite" && $(BIN)/pytest -n auto --dist worksteal
 
-test-cluster: venv ## Run a whole Airflow with Celery, kill its parts, and count what reached AchieveIt (Redis, PostgreSQL).
+test-cluster: venv ## Run a whole Airflow with Celery, kill its parts, load it, and count what reached AchieveIt (Redis, PostgreSQL).
 	@echo "== pytest: a whole cluster" && $(BIN)/pytest -n 0 -m cluster tests/cluster
 
 cluster: venv ## Start the same Airflow beside a local AchieveIt, tell where they are, and leave them until Ctrl-C.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import time
 from collections import Counter
@@ -12,10 +14,12 @@ from typing import Any
 import pytest
 
 from tests.cluster.data import ROWS, comment
+from tests.cluster.figures import Figures, figures
 from tests.cluster.stack import Run
 from tests.cluster.world import World, running_world, what_is_missing
 
 _TABLE = pytest.StashKey[list[tuple[str, ...]]]()
+_FIGURES = pytest.StashKey[list[Figures]]()
 
 
 @pytest.hookimpl(tryfirst=True)  # before the marks decide what runs
@@ -49,6 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def world(cluster: World) -> Iterator[World]:
     """The cluster, left to the next test without faults."""
+    cluster.achieveit.forget_requests()
     yield cluster
     cluster.achieveit.let_go()
     for gate in cluster.gates.values():
@@ -72,10 +77,23 @@ def told(request: pytest.FixtureRequest, world: World) -> Callable[..., None]:
     return tell
 
 
+@pytest.fixture
+def counted(request: pytest.FixtureRequest, world: World) -> Callable[[str, Sequence[dict[str, Any]]], None]:
+    """Put what some task instances cost into the table of figures."""
+    table = request.config.stash.setdefault(_FIGURES, [])
+    return lambda scenario, tasks: table.append(figures(scenario, world, tasks))
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if lines := config.stash.get(_TABLE, []):
         title = "what the cluster went through"
         _print_table(terminalreporter, title, [("scenario", "seconds", "POSTs", "tries", "state"), *lines])
+    if counted := config.stash.get(_FIGURES, []):
+        names = tuple(field.name for field in dataclasses.fields(Figures))
+        lines = [tuple(map(str, dataclasses.astuple(one))) for one in counted]
+        _print_table(terminalreporter, "what the cluster did at scale", [names, *lines])
+        if path := os.environ.get("CLUSTER_FIGURES"):
+            Path(path).write_text(json.dumps([dataclasses.asdict(one) for one in counted], indent=2))
 
 
 def _print_table(terminalreporter: Any, title: str, lines: Sequence[tuple[str, ...]]) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
+from psycopg2.extras import execute_values
 
+from tests.cluster import scale
 from tests.cluster.achieveit import AchieveIt
 from tests.cluster.data import ROWS
 from tests.cluster.gate import Gate
@@ -65,6 +67,24 @@ def running_world(directory: Path) -> Iterator[World]:
         short = {"timeout": 5, "connect_timeout": 2, "max_retries": 2}
         connections = {"achieveit_default": achieveit.connection(timeout=300)}
         connections |= {f"achieveit_{how}": achieveit.connection(gate.port, **short) for how, gate in gates.items()}
+        for user, plan_id in scale.PLANS.items():
+            achieveit.put_plan(plan_id, {"name": user, "items": scale.items()})
+            connections[f"achieveit_{user}"] = achieveit.connection(key=achieveit.add_user(user, plan_id))
+        for seed, (plan_id, count) in enumerate(scale.EXPORTED.items()):
+            achieveit.put_plan(plan_id, {"generate": count, "seed": seed})
         airflow = Cluster(programs, directory, connections)
         airflow.start()
+        _fill_warehouse(airflow.database_url("warehouse"))
         yield World(airflow, achieveit, gates)
+
+
+def _fill_warehouse(url: str) -> None:
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        for schema in scale.WAYS:
+            cursor.execute(f"create schema {schema}")
+        for table, (kpis, days) in scale.SOURCES.items():
+            cursor.execute(f"create table {table} (kpi text, day date, rag text, value numeric, note text)")
+            rows = [tuple(row.values()) for row in scale.kpi_values(kpis, days)]
+            execute_values(cursor, f"insert into {table} values %s", rows)
+    connection.close()
