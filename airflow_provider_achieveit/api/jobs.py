@@ -20,7 +20,9 @@ FAILED_ANSWERS = 3
 MISSING_GRACE = 120.0
 """Seconds after the start of a wait in which a 404 may only be early."""
 REPORT_INTERVAL = 60.0
-"""Seconds between two lines in the log about a wait that goes on."""
+"""Seconds until the first line in the log about a wait that goes on; each next one takes twice as long to come."""
+LONGEST_REPORT_INTERVAL = 600.0
+"""Seconds between two such lines at last: a triggerer with thousands of waits has little room for their lines."""
 _FAILURES_TOLD = 20
 _OPEN_TOLD = 5
 _JITTER = 0.1
@@ -173,7 +175,7 @@ class JobWait:
         self._last_trouble: dict[str, str] = {}
         self._failure: Failure | None = None
         self._retry_after = 0.0
-        self._reported = now
+        self._reported, self._report_interval = now, REPORT_INTERVAL
         self._looked = False
         self._first_round = True
         self._unanswered = False
@@ -247,10 +249,11 @@ class JobWait:
         return min(max(wanted, _SHORTEST_DELAY), max(self.deadline - now, _SHORTEST_DELAY))
 
     def report(self, now: float) -> str | None:
-        """Return a line about a wait that goes on, once every :data:`REPORT_INTERVAL` seconds, else None."""
-        if now - self._reported < REPORT_INTERVAL or not self.pending:
+        """Return a line about a wait that goes on when one is due (:data:`REPORT_INTERVAL`), else None."""
+        if now - self._reported < self._report_interval or not self.pending:
             return None
         self._reported = now
+        self._report_interval = min(2 * self._report_interval, LONGEST_REPORT_INTERVAL)
         trouble = next(iter(self._last_trouble.values()), "")
         return (
             f"Waiting for {len(self.pending)} of {len(self._failed_answers)} job(s) since {now - self._started:.0f} s, "

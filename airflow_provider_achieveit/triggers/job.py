@@ -76,7 +76,9 @@ class AchieveItJobTrigger(BaseTrigger):
         wait = JobWait(self.job_ids, poll_interval=self.poll_interval, deadline=self.deadline, now=time.time())
         try:
             async with AchieveItHook(self.achieveit_conn_id).get_async_conn() as client:
-                self.log.info("Waiting for %d job(s): %s", len(wait.pending), wait.told_pending())
+                # The worker has said what is waited for, Airflow says that the trigger starts, and a triggerer has
+                # little room for the lines of thousands of waits.
+                self.log.debug("Waiting for %d job(s): %s", len(wait.pending), wait.told_pending())
                 return await client.wait_for_jobs(UpdateKind(self.kind), wait)
         except ApiError as error:
             return WaitOutcome({}, error.failure)

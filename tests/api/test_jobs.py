@@ -12,6 +12,7 @@ from airflow_provider_achieveit.api.failure import Failure, FailureKind
 from airflow_provider_achieveit.api.http import LONGEST_PAUSE, MAX_RETRY_AFTER
 from airflow_provider_achieveit.api.jobs import (
     FAILED_ANSWERS,
+    LONGEST_REPORT_INTERVAL,
     MISSING_GRACE,
     REPORT_INTERVAL,
     JobEnd,
@@ -148,6 +149,12 @@ def test_a_long_wait_reports_now_and_then() -> None:
     line = wait.report(REPORT_INTERVAL)
     assert line == "Waiting for 2 of 2 job(s) since 60 s, 940 s left: a, b; last trouble: HTTP 503"
     assert wait.report(REPORT_INTERVAL + 1) is None
+
+
+def test_a_very_long_wait_reports_ever_more_seldom() -> None:
+    wait = waiting(deadline=10_000)
+    reported = [now for now in range(0, 6 * int(LONGEST_REPORT_INTERVAL)) if wait.report(now)]
+    assert reported == [60, 180, 420, 900, 1500, 2100, 2700, 3300]
 
 
 class TestCombinedFailure:
