@@ -34,8 +34,8 @@ class LoopLagTrigger(BaseTrigger):
 
             aio._MAX_SOCKETS = self.max_sockets
         clock = asyncio.get_running_loop().time
-        # A buffered write now and then takes microseconds.
-        with Path(self.path).open("ab") as file:  # noqa: ASYNC230
+        # Such a write takes microseconds.
+        with Path(self.path).open("ab", buffering=0) as file:  # noqa: ASYNC230
             while self.path:
                 due = clock() + STEP
                 await asyncio.sleep(STEP)
@@ -44,8 +44,17 @@ class LoopLagTrigger(BaseTrigger):
 
 
 def lags(path: Path, begin: float, end: float) -> list[float]:
-    """Return the seconds it woke late between two moments, in order of size."""
-    read = array("d")
+    """Return how late wakings between two moments were, in order; those that a long one left out are counted too.
+
+    :param path: what the trigger wrote.
+    :param begin: seconds since the epoch.
+    :param end: likewise; who should have woken before it counts whenever it woke.
+    """
+    told = array("d")
     content = path.read_bytes()
-    read.frombytes(content[: len(content) // 16 * 16])
-    return sorted(late for moment, late in zip(read[::2], read[1::2], strict=True) if begin <= moment < end)
+    told.frombytes(content[: len(content) // 16 * 16])
+    found = []
+    for moment, late in zip(told[::2], told[1::2], strict=True):
+        if moment >= begin and moment - late < end:
+            found += [late - STEP * missed for missed in range(1 + int(late / STEP))]
+    return sorted(found)
