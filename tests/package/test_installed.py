@@ -16,7 +16,7 @@ import pytest
 
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from tests.package.conftest import ROOT, SECONDS, Installed
+from tests.package.conftest import NEWEST, ROOT, SECONDS, Installed
 
 Install = Callable[..., Installed]
 PACKAGE = "airflow_provider_achieveit"
@@ -109,6 +109,27 @@ def test_the_oldest_of_everything_and_no_extra(install: Install, simulator: Runn
     assert_pushes(installed, simulator)
 
 
+OF_THE_LIBRARIES = (
+    "api/test_contract.py",
+    "api/test_http.py",
+    "updates/test_update_sources.py",
+    "files/test_writers.py",
+)
+"""Tests of what the libraries do for us that a bound is about, without servers and databases."""
+
+
+def assert_its_tests_pass(installed: Installed) -> None:
+    """The libraries at their oldest do what the newest do; an import alone does not show it."""
+    wanted = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "requests-mock", "psycopg2-binary")
+    runners = [line for line in NEWEST.read_text(encoding="utf-8").split() if line.partition("==")[0] in wanted]
+    assert len(runners) == len(wanted)
+    command = [os.environ["UV"], "pip", "install", "--quiet", "--python", installed.bin / "python"]
+    subprocess.run([*command, "--constraint", LOWEST, *runners], check=True, timeout=SECONDS)
+    files = [ROOT / "tests" / name for name in OF_THE_LIBRARIES]
+    done = installed.run("python", "-m", "pytest", "-q", "-c", ROOT / "pyproject.toml", *files)
+    assert " passed" in done.stdout
+
+
 def test_the_oldest_of_everything_with_all_extras(install: Install, simulator: RunningSimulator) -> None:
     installed = install("simulator,pandas,parquet,openlineage,cli", constraints=LOWEST, python=oldest_python())
     assert missing(installed) == {"history.app": "No module named 'airflow.api_fastapi'"}
@@ -118,6 +139,7 @@ def test_the_oldest_of_everything_with_all_extras(install: Install, simulator: R
     assert_writes_and_reads_parquet(installed, simulator)
     assert_simulates(installed)
     assert_tells_lineage(installed)
+    assert_its_tests_pass(installed)
 
 
 # --- Each extra alone -------------------------------------------------------------------------------------------------
