@@ -21,7 +21,6 @@ from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgress
 from airflow_provider_achieveit.sensors.job import AchieveItJobSensor
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from tests.airflow_versions import AIRFLOW
 from tests.dag_runs import TaskLog, run_dag
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
