@@ -74,6 +74,8 @@ def work(instance: TaskInstance, task: Any) -> BaseException | None:
             found.run(session=session)
         except BaseException as error:
             return error
+        finally:
+            session.commit()
     return None
 
 
