@@ -74,7 +74,9 @@ class GoingRun:
                     self._work(instance)
                 elif instance.state == TaskInstanceState.DEFERRED:
                     self._trigger(instance)
-        raise RuntimeError(f"not at its end after {_STEPS} steps")
+        raise RuntimeError(
+            f"not at its end after {_STEPS} steps: {[(i.task_id, i.map_index, str(i.state)) for i in self.instances()]}"
+        )
 
     def clear(self, *task_ids: str) -> None:
         """Do what the button Clear does to these tasks (default: all)."""
