@@ -167,7 +167,8 @@ def _next_by_timetable(dag: Any, run: Any) -> datetime | None:
             # The DAG's schedule was taken away, or assets trigger it now: that no run follows tells nothing.
             raise _UnknownError
     elif getattr(timetable, "partitioned", False):
-        this = DagRunInfo(run_after=pendulum.instance(run.run_after), data_interval=None)
+        # Airflow 3.2 wants more arguments than 3.3.
+        this = DagRunInfo.exact(pendulum.instance(run.run_after))._replace(data_interval=None)
         following = timetable.next_dagrun_info_v2(last_dagrun_info=this, restriction=every)
     else:
         raise _UnknownError
