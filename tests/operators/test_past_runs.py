@@ -31,6 +31,8 @@ from tests.airflow_versions import (
     needs_backfills,
     needs_more_timetables,
     needs_partitions,
+    needs_runs_of_materialized_assets,
+    needs_runs_of_operators,
     needs_runs_without_dates,
 )
 from tests.dag_runs import run_dag
@@ -92,7 +94,7 @@ def for_worker(
     from airflow.sdk.api.datamodels._generated import DagRun
 
     told |= {
-        "logical_date": info.logical_date,
+        "logical_date": interval and info.logical_date,
         "data_interval_start": interval and interval.start,
         "data_interval_end": interval and interval.end,
         "run_after": info.run_after,
@@ -102,7 +104,9 @@ def for_worker(
         "partition_key": getattr(info, "partition_key", None),
         "partition_date": getattr(info, "partition_date", None),
     }
-    return DagRun(**{name: value for name, value in told.items() if name in DagRun.model_fields})
+    # Before 3.2 a task sees no run that has not begun.
+    make = DagRun if began or AIRFLOW >= (3, 2) else DagRun.model_construct
+    return make(**{name: value for name, value in told.items() if name in DagRun.model_fields})
 
 
 def schedule_of_assets_or_time() -> Any:
@@ -228,12 +232,20 @@ def test_a_continuous_run_is_past_after_a_day() -> None:
     assert why(dag, run, BEGIN + timedelta(hours=25)) is not None
 
 
-@pytest.mark.parametrize("run_type", ["manual", "asset_triggered", "operator_triggered", "asset_materialization"])
+@pytest.mark.parametrize(
+    "run_type",
+    [
+        "manual",
+        "asset_triggered",
+        pytest.param("operator_triggered", marks=needs_runs_of_operators),
+        pytest.param("asset_materialization", marks=needs_runs_of_materialized_assets),
+    ],
+)
 @pytest.mark.parametrize("schedule", ["0 * * * *", None, Asset("a")])
 @pytest.mark.parametrize("logical", [True, pytest.param(False, marks=needs_runs_without_dates)])
 def test_a_run_without_a_schedule_is_past_after_a_day(schedule: Any, run_type: str, logical: bool) -> None:
     dag = dag_with(schedule)
-    info = DagRunInfo.exact(BEGIN) if logical else DagRunInfo(run_after=BEGIN, data_interval=None)
+    info = DagRunInfo.exact(BEGIN) if logical else DagRunInfo.exact(BEGIN)._replace(data_interval=None)
     run = for_worker(info, run_type)
     assert why(dag, run, BEGIN + timedelta(hours=23)) is None
     told = why(dag, run, BEGIN + timedelta(hours=25))
