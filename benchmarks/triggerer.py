@@ -124,10 +124,12 @@ def table(figures: dict[Case, Figures], poll: float) -> str:
 
 
 def cases(options: argparse.Namespace) -> list[Case]:
-    """Return what to run: the provider with all numbers of jobs, then at the smallest what it is compared with."""
-    fewest = min(options.jobs)
+    """Return what to run: the provider with all numbers of jobs, other ways of it, and what it is compared with."""
+    fewest, most = min(options.jobs), max(options.jobs)
     chosen = [Case("provider", jobs) for jobs in options.jobs]
     if not options.only_provider:
+        # A task with ten batches has ten jobs: as many jobs, but no more triggers than Airflow allows by default.
+        chosen += [Case("provider", most, together=min(10, most))]
         chosen += [Case("provider", fewest, together=fewest), Case("provider", fewest, max_sockets=MORE_SOCKETS)]
         chosen += [Case(peer, jobs) for peer in options.peers for jobs in options.peer_jobs or [fewest]]
     return chosen

@@ -46,7 +46,7 @@ class Case:
         """What is special about it, in a few words."""
         told = f"{self.jobs:,} jobs"
         if self.together > 1:
-            told += f" in {self.jobs // self.together}"
+            told += f" in {self.jobs // self.together:,}"
         return told + (f", {self.max_sockets} sockets" if self.max_sockets else "")
 
 
@@ -83,6 +83,8 @@ class Waiting:
         self._ask_rows("wait", groups=groups, poll_interval=self.options.poll)
         all_asked = self._until(lambda: self._report()["asked"] == jobs + 1, LONGEST_START)
         start = time.monotonic() - deferred if all_asked else float("nan")
+        # Each trigger has told its start; until then, log lines may still hold the event loop up.
+        self._until(lambda: open_files(self.supervisor) > len(groups), LONGEST_END)
         # The first answers came in a burst.
         time.sleep(self.options.poll)
         began = time.time()
