@@ -26,6 +26,8 @@ LONGEST_REPORT_INTERVAL = 600.0
 _FAILURES_TOLD = 20
 _OPEN_TOLD = 5
 _JITTER = 0.1
+_LEAST_PAUSE = 0.1
+"""Part of the interval that is left in peace however long a round took: who answers slowly has enough to do."""
 _SHORTEST_DELAY = 0.05
 _SHORTEST_LOOK = 1.0
 _LATE = 0.25
@@ -168,7 +170,7 @@ class JobWait:
     def __init__(self, job_ids: Iterable[str], *, poll_interval: float, deadline: float, now: float) -> None:
         self.deadline = deadline
         self._poll_interval = poll_interval
-        self._started = now
+        self._started = self._round_began = now
         # A dict keeps the order and drops repetitions.
         self._failed_answers = dict.fromkeys(job_ids, 0)
         self._results: dict[str, JobResult] = {}
@@ -244,9 +246,14 @@ class JobWait:
             for job in self.pending:
                 self._results[job] = JobResult(JobEnd.TIMEOUT, self._last_trouble.get(job, ""))
             return 0.0
-        wanted = max(self._poll_interval * (1 + random.uniform(-_JITTER, _JITTER)), self._retry_after)  # noqa: S311
+        interval = self._poll_interval * (1 + random.uniform(-_JITTER, _JITTER))  # noqa: S311
+        # From look to look: what a round of many jobs takes is part of the interval.
+        left = interval - max(now - self._round_began, 0)
+        wanted = max(left, interval * _LEAST_PAUSE, self._retry_after, _SHORTEST_DELAY)
         self._retry_after = 0.0
-        return min(max(wanted, _SHORTEST_DELAY), max(self.deadline - now, _SHORTEST_DELAY))
+        delay = min(wanted, max(self.deadline - now, _SHORTEST_DELAY))
+        self._round_began = now + delay
+        return delay
 
     def report(self, now: float) -> str | None:
         """Return a line about a wait that goes on when one is due (:data:`REPORT_INTERVAL`), else None."""

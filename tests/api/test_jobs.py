@@ -124,6 +124,19 @@ def test_retry_after_holds_for_one_round() -> None:
     assert 9 <= wait.next_delay(0) <= 11
 
 
+def test_the_interval_is_from_look_to_look() -> None:
+    wait = JobWait(["a"], poll_interval=10, deadline=1000, now=100)
+    pause = wait.next_delay(104)
+    assert 5 <= pause <= 7
+    next_round = 104 + pause
+    assert 4 <= wait.next_delay(next_round + 5) <= 6
+
+
+def test_after_a_round_that_took_longer_than_the_interval_there_is_a_pause_all_the_same() -> None:
+    wait = JobWait(["a"], poll_interval=10, deadline=1000, now=0)
+    assert 0.9 <= wait.next_delay(60) <= 1.1
+
+
 def test_a_wait_looks_again_after_a_while_whatever_it_was_asked() -> None:
     wait = waiting(deadline=10_000)
     wait.observe_failure("a", replace(PASSING, retry_after=MAX_RETRY_AFTER))
