@@ -29,6 +29,7 @@ def _needs(since: tuple[int, int], what: str) -> Any:
 
 
 needs_asset_names = _needs((3, 0), "assets with names of their own")
+needs_nested_tasks = _needs((3, 0), "tasks that run while another one runs in the same process")
 needs_asset_watchers = _needs((3, 0), "watchers of assets")
 needs_more_timetables = _needs((3, 0), "schedules of several times")
 needs_backfills = _needs((3, 0), "backfills that the scheduler runs")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Any
 
-from airflow import settings
 from airflow.dag_processing.processor import DagFileProcessor
 from airflow.executors.base_executor import BaseExecutor
 from airflow.jobs.job import Job
@@ -64,8 +62,7 @@ def give_up_lost(dag: DAG, lost: list[TaskInstance], session: Any) -> None:
 
 def work(instance: TaskInstance, task: Any) -> BaseException | None:
     """Do what a worker does with a queued task; return the task's error."""
-    # Not the session of the thread: in a test a task may run while another one, in this thread, is about to send.
-    with closing(settings.Session.session_factory()) as session:
+    with create_session() as session:
         found = session.merge(instance)
         found.state = TaskInstanceState.QUEUED
         session.commit()
@@ -74,8 +71,6 @@ def work(instance: TaskInstance, task: Any) -> BaseException | None:
             found.run(session=session)
         except BaseException as error:
             return error
-        finally:
-            session.commit()
     return None
 
 

@@ -28,7 +28,7 @@ from airflow_provider_achieveit.exceptions import (
 from airflow_provider_achieveit.operators.updates import AchieveItSubmitProgressUpdatesOperator
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from airflow_provider_achieveit.stores.records import BatchState, SubmissionStore
-from tests.airflow_versions import needs_task_state_store
+from tests.airflow_versions import needs_nested_tasks, needs_task_state_store
 from tests.going_run import GoingRun
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -530,6 +530,7 @@ class TestMapped:
         assert run.go_on(mapped(with_task_state, rows(2), rows(1), rows(3))) == DagRunState.SUCCESS
         assert with_task_state.applied == ["1", "2", "3", "2", "1"], "never lost, never taken for another's"
 
+    @needs_nested_tasks
     def test_m3_the_same_rows_twice_at_once(self, with_ledger: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """While index 0 sends, index 1 finds the claim; its retry finds the job."""
         real = AchieveItClient.submit
