@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from fastapi import FastAPI
@@ -140,8 +141,10 @@ def test_who_has_not_logged_in_is_sent_to_the_login_and_back(airflow_app: FastAP
     assert "sales_push" not in answer.text
     there = answer.headers["location"]
     assert there == "../api/v2/auth/login?next=%2Fachieveit%2Fhistory%3Fdag_id%3Dsales_push%26days%3D7"
-    # And Airflow's login takes it from there.
-    assert stranger.get(there.removeprefix("..")).headers["location"].endswith(there.partition("?")[2])
+    # And Airflow's login takes it from there; before 3.2 it does not quote it again.
+    asked = there.partition("?")[2]
+    location = stranger.get(there.removeprefix("..")).headers["location"]
+    assert location.endswith(asked if AIRFLOW >= (3, 2) else unquote(asked))
     # Within Airflow's own page a login page would be lost.
     framed = stranger.get("/achieveit/history", headers={"Sec-Fetch-Dest": "iframe"})
     assert (framed.status_code, "Please log in" in framed.text) == (401, True)
