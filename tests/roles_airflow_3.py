@@ -38,7 +38,7 @@ def create_run(stored: Any, run_id: str, info: DagRunInfo, now: datetime, sessio
     """
     stored.create_dagrun(
         run_id=run_id,
-        logical_date=info.logical_date,
+        logical_date=info.logical_date if info.data_interval else None,
         data_interval=info.data_interval,
         run_after=info.run_after,
         run_type=DagRunType.from_run_id(run_id),

@@ -81,6 +81,11 @@ def following(dag: DAG, last: DagRunInfo | None, restriction: TimeRestriction) -
     return dag.timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
 
 
+def without_dates(run_after: pendulum.DateTime) -> DagRunInfo:
+    """Return when a run is due that has no interval."""
+    return DagRunInfo.exact(run_after)._replace(data_interval=None)
+
+
 def for_worker(
     info: DagRunInfo, run_type: str = "scheduled", began: datetime | None = None, clear_number: int = 0
 ) -> Any:
@@ -245,7 +250,7 @@ def test_a_continuous_run_is_past_after_a_day() -> None:
 @pytest.mark.parametrize("logical", [True, pytest.param(False, marks=needs_runs_without_dates)])
 def test_a_run_without_a_schedule_is_past_after_a_day(schedule: Any, run_type: str, logical: bool) -> None:
     dag = dag_with(schedule)
-    info = DagRunInfo.exact(BEGIN) if logical else DagRunInfo.exact(BEGIN)._replace(data_interval=None)
+    info = DagRunInfo.exact(BEGIN) if logical else without_dates(BEGIN)
     run = for_worker(info, run_type)
     assert why(dag, run, BEGIN + timedelta(hours=23)) is None
     told = why(dag, run, BEGIN + timedelta(hours=25))
@@ -364,8 +369,8 @@ class TestRunning:
             max_active_runs=3,
             reverse=True,
             dag_run_conf=None,
-            triggering_user_name=None,
             reprocess_behavior=ReprocessBehavior.NONE,
+            **({"triggering_user_name": None} if AIRFLOW >= (3, 1) else {}),
         )
         with create_session() as session:
             made = session.scalars(
@@ -395,10 +400,10 @@ class TestRunning:
     ) -> None:
         now = pendulum.now("UTC")
         dag = export_dag([Asset("kpis")], tmp_path, snapshot_date=None)
-        fresh = GoingRun(dag, "asset_triggered__1", DagRunInfo(run_after=now, data_interval=None))
+        fresh = GoingRun(dag, "asset_triggered__1", without_dates(now))
         fresh.go_on()
         assert states(fresh) == LOADED
-        old = GoingRun(dag, "asset_triggered__2", DagRunInfo(run_after=now - 2 * DAY, data_interval=None))
+        old = GoingRun(dag, "asset_triggered__2", without_dates(now - 2 * DAY))
         old.go_on()
         assert states(old) == SKIPPED
 
