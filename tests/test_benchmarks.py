@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.airflow_versions import needs_airflow_of_benchmarks
+
 ROOT = Path(__file__).parents[1]
 
 
+@needs_airflow_of_benchmarks
 @pytest.mark.timeout(300)
 def test_jobs_wait_in_a_real_triggerer(tmp_path: Path) -> None:
     environment = os.environ | {"TEST_POSTGRES_URL": "postgresql://nobody@127.0.0.1:1/none", "TMPDIR": str(tmp_path)}
