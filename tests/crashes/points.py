@@ -87,8 +87,8 @@ def _deferral(points: Points, original: Function, instance: Any, *args: Any, **o
     points.reach_after("DeferTask")
 
 
-def _saved(points: Points, original: Function, *args: Any, ti: Any, **options: Any) -> None:
-    original(*args, ti=ti, **options)
+def _saved(points: Points, original: Function, ti: Any, *args: Any, **options: Any) -> None:
+    original(ti, *args, **options)
     if ti.state == "success":
         points.reach_after("SucceedTask")
 
