@@ -145,6 +145,14 @@ def test_a_service_that_knows_nothing_is_no_proof(audit: ModuleType, tmp_path: P
     assert "NOT ASKED" in unasked[0]
 
 
+def test_what_is_known_against_an_old_version_is_told_and_no_failure(audit: ModuleType) -> None:
+    """Airflow 2.11 and our oldest requirements have their vulnerabilities: a check that they fail never passes."""
+    known = ["jinja2==3.1.2: X, mended in 3.1.3", "six==1: Y, mended in no version", "uv==1: Z, mended in 2"]
+    locks = {"py3.11": "jinja2==3.1.6\nsix==1\n", "lowest": "jinja2==3.1.2\nsix==1\n", "package": "uv==1\n"}
+    assert audit.told_only(known, locks) == known[:1]
+    assert audit.told_only(known, locks | {"py3.12": "jinja2==3.1.2\n"}) == []
+
+
 def test_every_version_is_asked_about_once(audit: ModuleType) -> None:
     texts = audit.without_doubles(["a==1\nb==1\n", "a==2\n", "a==1\nc==3\n"])
     assert texts == ["a==1\nb==1\nc==3\n", "a==2\n"]
