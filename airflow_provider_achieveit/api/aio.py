@@ -132,10 +132,17 @@ class AsyncAchieveItClient:
     async def _socket(self, patience: float | None) -> AsyncIterator[float | None]:
         """Wait for one of the connections, first come, first served; give the patience that is left for the answer."""
         began = time.monotonic()
+        rate = self._shared.rate
+        longest = patience
+        if patience is not None and rate.limit is None:
+            longest = max(patience, _LONGEST_QUEUE)
         try:
-            async with asyncio.timeout(None if patience is None else max(patience, _LONGEST_QUEUE)):
+            async with asyncio.timeout(longest):
                 await self._shared.sockets.acquire()
         except TimeoutError:
+            if rate.limit is not None:
+                # Those in front are held back themselves, and each minute lets only some of them go.
+                raise rate.turn().too_late() from None
             raise ApiError(_all_busy()) from None
         try:
             if patience is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_achieveit.api import rate
+from airflow_provider_achieveit.api import aio, rate
 from airflow_provider_achieveit.api.aio import shared_client
 from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.config import ClientConfig
@@ -156,11 +156,13 @@ def test_a_wait_for_a_job_ends_at_its_deadline(simulator: RunningSimulator, monk
     assert len(simulator.world.requests) == 1
 
 
+@pytest.mark.parametrize("connections", [64, 1])
 async def test_waits_in_an_event_loop_end_at_their_deadlines_and_block_nothing(
-    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch, connections: int
 ) -> None:
-    """Also those that stand behind one that has more time."""
+    """Also those that stand behind one that has more time, and has the last connection."""
     monkeypatch.setattr(rate, "_MINUTE", 60.0)
+    monkeypatch.setattr(aio, "_MAX_SOCKETS", connections)
     async with shared_client(config_of(simulator, 1)) as client:
         await client.job_status(UpdateKind.PROGRESS, "the one request of this minute")
         patient = asyncio.create_task(client.job_status(UpdateKind.PROGRESS, "patient"))
@@ -176,6 +178,7 @@ async def test_waits_in_an_event_loop_end_at_their_deadlines_and_block_nothing(
         outcome = await waiting
         assert time.time() - began < 10
         assert {result.end for result in outcome.results.values()} == {JobEnd.TIMEOUT}
+        assert all("max_requests_per_minute (1) leaves no room" in told.reason for told in outcome.results.values())
         assert slowest < 0.5
         assert not patient.done()
         patient.cancel()
