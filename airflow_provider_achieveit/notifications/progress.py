@@ -98,7 +98,12 @@ class AchieveItProgressNotifier(BaseNotifier):
     ) -> None:
         # Before 3.3 Airflow leaves a template as it is where nothing comes out of it, and that would be sent.
         for name in template_fields:
-            setattr(parent, name, self.render_template(getattr(parent, name), context, jinja_env, seen_oids))
+            template = getattr(parent, name)
+            if callable(template):
+                rendered = template(context=context, jinja_env=jinja_env)
+            else:
+                rendered = self.render_template(template, context, jinja_env, seen_oids)
+            setattr(parent, name, rendered)
 
     def notify(self, context: Context) -> None:
         """Send the update (callbacks of DAGs and tasks).

@@ -113,6 +113,12 @@ class TestCalledByHand:
         assert (row["Metric Value"], row["As Of Date"]) == ("1.10", "2026-01-05")
         assert "Comment" not in row
 
+    def test_a_function_in_the_place_of_a_template(self, simulator: RunningSimulator) -> None:
+        """Airflow 3.3 calls one."""
+        notifier(comment=lambda context, jinja_env: f"about {context['run_id']}")(RUN)
+        [row] = received(simulator)
+        assert row["Comment"] == "about manual__1"
+
     def test_a_lost_answer_is_told_and_the_update_not_sent_again(self, simulator: RunningSimulator) -> None:
         simulator.faults.add("reset", method="POST", after=True)
         with pytest.raises(AchieveItUnsureSubmissionError, match="may or may not"):
