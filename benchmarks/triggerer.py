@@ -31,6 +31,7 @@ PEERS = {
     "dbt-cloud": "apache-airflow-providers-dbt-cloud",
 }
 MORE_SOCKETS = 512
+DELAYS = ("ends seen", "            max, s")
 ROWS = {
     "jobs polled": "{asked:,}",
     "until all are polled, s": "{start:.0f}",
@@ -111,6 +112,8 @@ def table(figures: dict[Case, Figures], poll: float) -> str:
         for found in figures.values():
             cell = form.format(**found)
             missed = limit is not None and not float(cell.replace(",", "")) <= limit
+            # What was never seen is in no delay.
+            missed |= row in DELAYS and found["seen"] < found["ends"]
             cells.append("-" if "nan" in cell else cell + (" !" if missed else ""))
         lines.append([row, *cells, "" if limit is None else f"{limit:g}"])
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]

@@ -67,6 +67,8 @@ class Waiting:
         self.case, self.options, self.home = case, options, home
         self.server, self.rows, self.supervisor = server, rows, supervisor
         self.runner = 0
+        self.most_connections = 0
+        """At once, since the start: the server counts anew after each report."""
 
     def figures(self) -> Figures:
         """Defer the tasks, let some jobs end, and return what was measured."""
@@ -115,7 +117,7 @@ class Waiting:
             "asked": after["asked"] - 1,
             "requests": (after["requests"] - before["requests"]) / seconds,
             "connections": (after["connections"] - before["connections"]) / seconds,
-            "sockets": max(sockets, after["peak"]),
+            "sockets": max(sockets, self.most_connections),
             "files": open_files(self.supervisor),
             "ends": len(ending),
         }
@@ -141,7 +143,9 @@ class Waiting:
         }
 
     def _report(self) -> dict[str, Any]:
-        return dict(self.server.ask({"report": True}))
+        report = dict(self.server.ask({"report": True}))
+        self.most_connections = max(self.most_connections, report["peak"])
+        return report
 
     def _ask_rows(self, name: str, **arguments: Any) -> Any:
         return self.rows.ask([name, arguments])
