@@ -108,12 +108,12 @@ def runtime(installed: Mapping[str, Distribution], extras: frozenset[str]) -> di
 def licence(distribution: Distribution) -> str:
     """Return the licence that a package tells, in the words it uses: alternatives stand with OR between them."""
     metadata = distribution.metadata
-    if expression := metadata["License-Expression"]:
-        return str(expression)
+    if "License-Expression" in metadata:
+        return str(metadata["License-Expression"])
     told = [
         line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")
     ]
-    return " AND ".join(told) or str(metadata["License"] or "").strip()
+    return " AND ".join(told) or (str(metadata["License"]).strip() if "License" in metadata else "")
 
 
 def is_allowed(told: str) -> bool:
