@@ -39,8 +39,11 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def started(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Start a process; none outlives the test."""
+    """Start a process that Ctrl-C reaches, as from a shell; none outlives the test."""
+    # What runs in the background of a script is started with SIGINT ignored, and would hand that down.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, text=True, **options) as process:
+        signal.signal(signal.SIGINT, before)
         try:
             yield process
         finally:
