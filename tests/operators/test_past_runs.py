@@ -165,7 +165,7 @@ def why(dag: DAG, run: Any, now: datetime) -> str | None:
         pytest.param(schedule_of_several_times, id="several times", marks=needs_more_timetables),
         pytest.param(schedule_of_partitions, id="partitions", marks=needs_partitions),
     ],
-    ids=str,
+    ids=lambda schedule: schedule if isinstance(schedule, str) else type(schedule).__name__,
 )
 def test_a_run_is_past_from_the_moment_on_when_the_next_is_due(schedule: Any, run_type: str) -> None:
     dag = dag_with(schedule() if callable(schedule) else schedule, catchup=True)
