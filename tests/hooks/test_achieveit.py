@@ -208,8 +208,8 @@ def test_an_extra_that_cannot_be_read_does_not_send_the_key_to_another_address(
     monkeypatch: pytest.MonkeyPatch, extra: str, told: str
 ) -> None:
     monkeypatch.setenv(CONN, json.dumps({"conn_type": "achieveit", "password": "a-key-of-a-tenant", "extra": extra}))
-    if (3,) <= AIRFLOW < (3, 1):
-        told = "There is no connection"  # to Airflow 3.0
+    if (3,) <= AIRFLOW < (3, 2):
+        told = "There is no connection"  # to Airflow 3.0 and 3.1
     with pytest.raises(AchieveItRequestError, match=told):
         AchieveItHook().get_conn()
     works, message = AchieveItHook().test_connection()
