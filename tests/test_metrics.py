@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,18 @@ def airflow_sends() -> Iterator[None]:
     from airflow.sdk.observability import stats
     from airflow.sdk.observability.metrics import stats_utils
 
-    client = stats_utils.get_stats_factory()()
-    stats.initialize(factory=lambda: client, export_legacy_names=False)
+    if AIRFLOW < (3, 3):
+        client = stats_utils.get_stats_factory(stats.Stats)()
+        initialize = stats.Stats.initialize
+    else:
+        client = stats_utils.get_stats_factory()()
+        initialize = partial(stats.initialize, export_legacy_names=False)
+    initialize(factory=lambda: client)
     try:
         yield
     finally:
         client.statsd.close()
-        stats.initialize(factory=NoStatsLogger, export_legacy_names=False)
+        initialize(factory=NoStatsLogger)
 
 
 @pytest.fixture
