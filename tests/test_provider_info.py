@@ -66,7 +66,7 @@ def test_every_function_of_the_assets_exists_under_the_names_of_both_airflows() 
 def test_airflow_makes_the_hook_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.providers.common.compat.sdk import BaseHook
 
-    monkeypatch.setenv("AIRFLOW_CONN_GOALS", '{"conn_type": "achieveit", "password": "k"}')
+    monkeypatch.setenv("AIRFLOW_CONN_GOALS", '{"conn_type": "achieveit", "password": "key-of-a-test"}')
     hook = BaseHook.get_connection("goals").get_hook()
     assert isinstance(hook, AchieveItHook)
     assert hook.achieveit_conn_id == "goals"

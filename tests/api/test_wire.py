@@ -275,7 +275,7 @@ class TestTrust:
     def test_as_a_typed_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(
             "AIRFLOW_CONN_ACHIEVEIT_DEFAULT",
-            '{"conn_type": "achieveit", "host": "https://127.0.0.1:9", "password": "k"}',
+            '{"conn_type": "achieveit", "host": "https://127.0.0.1:9", "password": "key-of-a-test"}',
         )
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/does/not/exist.pem")
         with pytest.raises(AchieveItRequestError, match=r"/does/not/exist\.pem.*REQUESTS_CA_BUNDLE"):

@@ -38,7 +38,9 @@ def set_connection(monkeypatch: pytest.MonkeyPatch, simulator: RunningSimulator,
 
 class TestConnection:
     def test_settings_that_cannot_be_used_name_the_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv(CONN, '{"conn_type": "achieveit", "host": "http://api.achieveit.com", "password": "k"}')
+        monkeypatch.setenv(
+            CONN, '{"conn_type": "achieveit", "host": "http://api.achieveit.com", "password": "testkey"}'
+        )
         with pytest.raises(AchieveItRequestError, match=r"'achieveit_default': plain http to api.achieveit.com is ref"):
             AchieveItHook().get_conn()
 

@@ -37,5 +37,5 @@ def test_the_environment_variables_make_connections(monkeypatch: pytest.MonkeyPa
 
 def test_the_json_of_the_extra_field_is_understood() -> None:
     [extra] = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
-    made = client_config(host="", port=0, password="k", extra=json.loads(extra))
+    made = client_config(host="", port=0, password="key-of-a-test", extra=json.loads(extra))
     assert (made.base_url, made.max_requests_per_minute) == ("https://gov-api.achieveit.com", 60)
