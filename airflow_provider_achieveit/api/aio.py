@@ -30,7 +30,7 @@ from airflow_provider_achieveit.api.http import (
     safe_redirect,
     without_key,
 )
-from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
+from airflow_provider_achieveit.api.jobs import SHORTEST_LOOK, JobWait, WaitOutcome
 from airflow_provider_achieveit.api.rate import RateLimit
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ _LONGEST_QUEUE = 45.0
 
 Less than what Airflow gives a deferred task beyond its deadline.
 """
-_SHORTEST_LOOK = 1.0
 _MAX_PAGE_BYTES = 16 * 1024 * 1024
 """A triggerer reads pages of a few items only."""
 
@@ -146,7 +145,7 @@ class AsyncAchieveItClient:
             raise ApiError(_all_busy()) from None
         try:
             if patience is not None:
-                patience = max(patience - (time.monotonic() - began), min(patience, _SHORTEST_LOOK))
+                patience = max(patience - (time.monotonic() - began), min(patience, SHORTEST_LOOK))
             yield patience
         finally:
             self._shared.sockets.release()

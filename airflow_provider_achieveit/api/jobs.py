@@ -29,7 +29,8 @@ _JITTER = 0.1
 _LEAST_PAUSE = 0.1
 """Part of the interval that is left in peace however long a round took: who answers slowly has enough to do."""
 _SHORTEST_DELAY = 0.05
-_SHORTEST_LOOK = 1.0
+SHORTEST_LOOK = 1.0
+"""Seconds that an answer has in any case, however late it is."""
 _LATE = 0.25
 _LATE_ROUND = 60.0
 """Seconds: a wait with less than the first left when it begins may look at all its jobs once, for the second."""
@@ -229,7 +230,7 @@ class JobWait:
         if left <= 0 and self._looked and not self._goes_on_late(now):
             return None
         self._looked = True
-        return max(left, _SHORTEST_LOOK)
+        return max(left, SHORTEST_LOOK)
 
     def _goes_on_late(self, now: float) -> bool:
         began_late = self._started > self.deadline - _LATE
