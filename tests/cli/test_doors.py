@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import pty
 import re
 import shlex
 import signal
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from cryptography.fernet import Fernet
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from tests.airflow_versions import needs_provider_commands
 from tests.cli.conftest import Ended
+from tests.terminals import read_all, terminal
 
 AIRFLOW = str(Path(sys.executable).parent / "airflow")
 MODULE = (sys.executable, "-m", "airflow_provider_achieveit")
@@ -71,18 +71,14 @@ def test_airflow_has_the_commands(simulator: RunningSimulator) -> None:
 
 def shown_on_a_terminal(*command: str) -> str:
     """Return what a command writes to a terminal."""
-    own, others = pty.openpty()
     surroundings = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
-    with started(*command, stdin=others, stdout=others, stderr=others, env=surroundings) as process:
-        os.close(others)
-        shown = b""
-        # The end of a terminal that nobody writes to any more is an error on Linux.
-        with suppress(OSError):
-            while some := os.read(own, 65536):
-                shown += some
-        os.close(own)
+    with (
+        terminal() as (own, others),
+        started(*command, stdin=others, stdout=others, stderr=others, env=surroundings) as process,
+    ):
+        shown = read_all(own, others)
         assert process.wait(SECONDS) == 0
-    return shown.decode()
+    return shown
 
 
 def test_on_a_terminal_there_are_tables_and_progress(simulator: RunningSimulator) -> None:

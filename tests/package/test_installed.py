@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from airflow_provider_achieveit.simulator.seed_data import DEMO_PLAN_ID
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from tests.package.conftest import NEWEST, ROOT, SECONDS, Installed
+from tests.terminals import read_all, terminal
 
 Install = Callable[..., Installed]
 PACKAGE = "airflow_provider_achieveit"
@@ -236,18 +235,14 @@ def test_cli(install: Install) -> None:
     (installed.directory / "kpis.csv").write_text(
         "external_id,status,metric_value,as_of_date\npat-nps,On Track,41,2026-01-05\n"
     )
-    own, others = pty.openpty()
     command = [installed.bin / "python", "-m", PACKAGE, "validate", "kpis.csv"]
     environment = installed.environment() | {"TERM": "xterm", "COLUMNS": "120"}
-    with subprocess.Popen(
-        command, cwd=installed.directory, env=environment, stdin=others, stdout=others, stderr=others
-    ) as process:
-        os.close(others)
-        shown = b""
-        # The end of a terminal that nobody writes to any more is an error on Linux.
-        with suppress(OSError):
-            while some := os.read(own, 65536):
-                shown += some
-        os.close(own)
+    with (
+        terminal() as (own, others),
+        subprocess.Popen(
+            command, cwd=installed.directory, env=environment, stdin=others, stdout=others, stderr=others
+        ) as process,
+    ):
+        shown = read_all(own, others)
         assert process.wait(SECONDS) == 0
-    assert re.search(r"│ rows_read +│ 1 +│", shown.decode())
+    assert re.search(r"│ rows_read +│ 1 +│", shown)
