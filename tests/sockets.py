@@ -32,6 +32,12 @@ def misbehaving(serve: Callable[[socket.socket], None]) -> Iterator[tuple[int, d
     thread.join(5)
 
 
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def drip(connection: socket.socket, told: bytes, *, every: float = 0.1) -> None:
     """Send byte by byte until the client has gone away."""
     with suppress(OSError):

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import configparser
-import re
 from pathlib import Path
 
 from airflow_provider_achieveit.get_provider_info import get_provider_info
 from airflow_provider_achieveit.stores.records import BatchState
+from tests.docs.blocks import blocks
 from tests.history.writing import Written, reject
 from tests.stores.conftest import database_url
 from tests.stores.databases import Database
 
-TEXT = (Path(__file__).parents[2] / "docs" / "history.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
-
 
 def test_its_settings_are_those_of_the_provider() -> None:
-    [settings] = blocks("ini")
+    [settings] = blocks("docs/history.md", "ini")
     parser = configparser.ConfigParser()
     parser.read_string(settings)
     options = get_provider_info()["config"]["achieveit"]["options"]
@@ -35,7 +29,7 @@ def test_its_sql_runs(tmp_path: Path) -> None:
         Written(database.url, database.table).run("push", states, rejects=[reject()])
         found = []
         with database.engine().begin() as connection:
-            for block in blocks("sql"):
+            for block in blocks("docs/history.md", "sql"):
                 for statement in filter(str.strip, block.replace("achieveit_submissions", database.table).split(";")):
                     result = connection.exec_driver_sql(statement)
                     found.append(len(result.fetchall()) if result.returns_rows else None)

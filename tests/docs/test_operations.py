@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -10,22 +9,16 @@ from typing import Any
 
 import pytest
 from airflow.cli.cli_parser import get_parser
-from airflow.providers.common.compat.sdk import DAG, BaseHook
 
 from airflow_provider_achieveit.api.jobs import JobEnd
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from tests.airflow_versions import for_this_airflow
 from tests.dag_runs import run_dag
+from tests.docs.blocks import ROOT, blocks
+from tests.docs.dags import dag_of
+from tests.docs.terminal import steps
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "airflow_provider_achieveit").rglob("*.py"))
-
-
-def blocks(language: str) -> list[str]:
-    return [
-        re.sub("^  ", "", told, flags=re.MULTILINE) for told in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    ]
 
 
 def column(heading: str) -> list[str]:
@@ -34,28 +27,19 @@ def column(heading: str) -> list[str]:
     return [row.removeprefix("|").partition(" | ")[0] for row in rows[2:]]
 
 
-def test_its_dag_runs(
-    simulator: RunningSimulator, airflow_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection = {"conn_type": "sqlite", "host": str(tmp_path / "warehouse.db")}
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
-    hook = BaseHook.get_connection("warehouse").get_hook()
+def test_its_dag_runs(simulator: RunningSimulator, airflow_db: None, tmp_path: Path, warehouse: Any) -> None:
     for number, name in enumerate(("finance", "quality", "people")):
-        hook.run(f"create table kpi_updates_{name} (external_id, status, metric_value, as_of_date)")
-        hook.run(f"insert into kpi_updates_{name} values ('pat-nps', 'On Track', 47, '2026-01-0{number + 1}')")
-    [source] = blocks("python")
-    space: dict[str, Any] = {}
-    source = for_this_airflow(source).replace("catchup=False):", "catchup=False) as dag:")
-    exec(compile(source, str(ROOT / "docs" / "operations.md"), "exec"), space)
-    dag = space["dag"]
-    assert isinstance(dag, DAG)
-    assert run_dag(dag).state == "success"
+        warehouse.run(f"create table kpi_updates_{name} (external_id, status, metric_value, as_of_date)")
+        warehouse.run(f"insert into kpi_updates_{name} values ('pat-nps', 'On Track', 47, '2026-01-0{number + 1}')")
+    [source] = blocks("docs/operations.md", "python")
+    assert run_dag(dag_of(source, tmp_path)).state == "success"
     assert len(simulator.world.jobs) == 3
 
 
 def test_its_command_exists() -> None:
-    [command] = [line.removeprefix("$ airflow ") for line in "".join(blocks("console")).splitlines()]
-    told = get_parser().parse_args(shlex.split(command))
+    [block] = blocks("docs/operations.md", "console")
+    [(line, _)] = steps(block)
+    told = get_parser().parse_args(shlex.split(line.removeprefix("airflow ")))
     assert (told.pool, int(told.slots), told.include_deferred) == ("achieveit", 3, True)
 
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from tests.airflow_versions import for_this_airflow, needs_deadlines
-from tests.dag_runs import place
-from tests.examples.test_examples import load
+from tests.airflow_versions import needs_deadlines
+from tests.docs.blocks import blocks
+from tests.docs.dags import dag_file, dags_of
 from tests.going_run import GoingRun, register
 
-PAGE = (Path(__file__).parents[1] / "docs" / "taskflow.md").read_text(encoding="utf-8")
-FUNCTION, CALLBACKS, DEADLINE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FUNCTION, CALLBACKS, DEADLINE = blocks("docs/taskflow.md", "python")
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
 
 def going(source: str, directory: Path) -> tuple[GoingRun, Path]:
-    path = directory / "a_dag_of_the_page.py"
-    path.write_text(for_this_airflow(source), encoding="utf-8")
-    dag = load(path).dag
-    place(dag, path)
+    path = dag_file(source, directory)
+    [dag] = dags_of(path)
     register(dag)
     return GoingRun(dag), path
 
