@@ -1,4 +1,4 @@
-"""The fenced blocks of the pages. Asking for blocks is a test's claim on them; ``test_blocks.py`` finds who has none."""
+"""The fenced blocks of pages. Asking for blocks is a test's claim on them; ``test_blocks.py`` finds the free ones."""
 
 from __future__ import annotations
 

@@ -34,9 +34,7 @@ def test_the_blocks_of_the_page_run(airflow_db: None) -> None:
     assert "emit_asset=True" in PUSH
 
 
-def test_the_push_starts_the_other_dag(
-    simulator: RunningSimulator, airflow_db: None, warehouse: Any
-) -> None:
+def test_the_push_starts_the_other_dag(simulator: RunningSimulator, airflow_db: None, warehouse: Any) -> None:
     warehouse.run("create table kpi_values (external_id text, status text, metric_value text, as_of_date text)")
     warehouse.run("insert into kpi_values values ('pat-nps', 'On Track', '41', '2026-01-05')")
     here = PUSH.replace("achieveit://api.achieveit.com/plans/42", plan_uri(simulator))

@@ -18,7 +18,9 @@ TESTED = ("dags_examples/", "tests/")
 def claims(path: Path) -> Iterator[Block]:
     """The blocks that a test module asks for; what it keeps in a name at its top must be used further down."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    loaded = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    loaded = Counter(
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    )
     for statement in tree.body:
         found = [block for call in _calls(statement) for block in _asked(call)]
         if found and isinstance(statement, ast.Assign | ast.AnnAssign):

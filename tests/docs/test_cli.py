@@ -44,7 +44,9 @@ def test_the_scripts_do_what_they_say(
     # Before Airflow 3.2 the same commands are those of a module.
     program = tmp_path / "bin" / "airflow"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nshift\nexec "{sys.executable}" -m airflow_provider_achieveit "$@"\n', encoding="utf-8")
+    program.write_text(
+        f'#!/bin/sh\nshift\nexec "{sys.executable}" -m airflow_provider_achieveit "$@"\n', encoding="utf-8"
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     rows = "external_id,status,metric_value,as_of_date\npat-nps,On Track,47.5,2026-01-05\n"

@@ -23,8 +23,6 @@ from tests.history.writing import Written, reject
 from tests.stores.conftest import database_url
 from tests.stores.databases import Database
 
-PAGE = "docs/delivery.md"
-
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Database]:
@@ -34,14 +32,14 @@ def ledger(tmp_path: Path) -> Iterator[Database]:
 
 
 def test_its_states_are_those_of_a_batch() -> None:
-    [states] = blocks(PAGE, "text")
+    [states] = blocks("docs/delivery.md", "text")
     assert set(re.findall(r"[a-z]+", states.replace("(job id)", ""))) == {state.value for state in BatchState}
 
 
 def test_an_unsure_batch_is_set_by_hand(ledger: Database) -> None:
     Written(ledger.url, ledger.table).run("push", [BatchState.SENDING])
     [row] = ledger.rows()
-    [statement] = blocks(PAGE, "sql", "When nobody can tell")
+    [statement] = blocks("docs/delivery.md", "sql", "When nobody can tell")
     assert "id = 17" in statement
     ledger.execute(statement.replace("id = 17", f"id = {row['id']}").replace("achieveit_submissions", "{}"))
     assert [state for _, state in ledger.states()] == ["applied"]
@@ -50,7 +48,7 @@ def test_an_unsure_batch_is_set_by_hand(ledger: Database) -> None:
 def test_its_questions_are_answered(ledger: Database) -> None:
     Written(ledger.url, ledger.table).run("push_kpis", [BatchState.APPLIED], rejects=[reject()])
     with ledger.engine().connect() as connection:
-        for statement in blocks(PAGE, "sql", "The ledger"):
+        for statement in blocks("docs/delivery.md", "sql", "The ledger"):
             here = statement.replace("achieveit_submissions", ledger.table)
             here = here.replace("'2026-11-17'", "'2000-01-01'").replace("'2026-11-18'", "'2999-01-01'")
             assert len(connection.exec_driver_sql(here).fetchall()) == 1
@@ -61,7 +59,7 @@ def test_airflow_has_the_address_and_takes_the_value() -> None:
     from airflow.api_fastapi.core_api.datamodels.task_state_store import TaskStateStorePatchBody
     from airflow.api_fastapi.core_api.routes.public.task_state_store import task_state_store_router
 
-    [block] = blocks(PAGE, "console")
+    [block] = blocks("docs/delivery.md", "console")
     [(line, _)] = steps(block)
     _, _, method, address, *options = shlex.split(line)
     [route] = [route for route in task_state_store_router.routes if method in getattr(route, "methods", ())]
@@ -72,9 +70,12 @@ def test_airflow_has_the_address_and_takes_the_value() -> None:
 def test_a_ledger_is_asked_for(simulator: RunningSimulator, airflow_db: None, warehouse: Any) -> None:
     warehouse.run("create table kpi_updates (external_id, status, metric_value, as_of_date)")
     warehouse.run("insert into kpi_updates values ('pat-nps', 'On Track', 47, '2026-01-05')")
-    [source] = blocks(PAGE, "python")
+    [source] = blocks("docs/delivery.md", "python")
     with DAG("of_the_page", schedule=None) as dag:
         # SQLite has one schema, which is called main.
-        exec(source.replace('"ops.', '"main.'), {"AchieveItSubmitProgressUpdatesOperator": AchieveItSubmitProgressUpdatesOperator})
+        exec(
+            source.replace('"ops.', '"main.'),
+            {"AchieveItSubmitProgressUpdatesOperator": AchieveItSubmitProgressUpdatesOperator},
+        )
     assert run_dag(dag).state == "success"
     assert warehouse.get_first("select dag_id, state from achieveit_submissions") == ("of_the_page", "applied")

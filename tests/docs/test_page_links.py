@@ -24,8 +24,11 @@ def links(page: str) -> Iterator[str]:
 def anchors(page: str) -> set[str]:
     """The anchors that GitHub gives to headings: small letters, hyphens for blanks, no punctuation."""
     found = tokens(page)
-    titles = ["".join(part.content for part in found[at + 1].children or []) for at, token in enumerate(found)
-              if token.type == "heading_open"]
+    titles = [
+        "".join(part.content for part in found[at + 1].children or [])
+        for at, token in enumerate(found)
+        if token.type == "heading_open"
+    ]
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
