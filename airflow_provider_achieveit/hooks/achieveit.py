@@ -280,7 +280,7 @@ class AchieveItHook(BaseHook):
         """Tell what was proved and what not: reachable, key accepted, plan readable. Read-only, without repeats.
 
         Only reading a plan proves that the key is accepted, so the connection's extra field ``plan_id`` should name
-        one; see :mod:`airflow_provider_achieveit.api.check`.
+        one.
 
         :return: whether nothing is wrong, and the words for the form.
         """

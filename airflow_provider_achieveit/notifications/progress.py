@@ -45,7 +45,7 @@ class AchieveItProgressNotifier(BaseNotifier):
         Airflow does not tell the run's dates. Templated.
     :param comment: default: names the DAG, the run, the task if it is the one that tells, and the state. Templated.
     :param achieveit_conn_id: id of the AchieveIt connection, default ``achieveit_default``. Templated.
-    :param extra_statuses: statuses that only this tenant has.
+    :param extra_statuses: statuses that only this tenant has, default none.
     :param kwargs: what Airflow itself gives a notifier (the ``context`` of a deadline alert).
     :raises ValueError: ``extra_statuses`` are no statuses.
     """

@@ -57,12 +57,13 @@ class _SubmitUpdatesOperator(TellsLineage, BaseOperator):
     "Submitting Progress Updates" and "Submitting Metric Updates" in AchieveIt's help centre.
 
     :param achieveit_conn_id: id of the AchieveIt connection, default ``achieveit_default``. Templated.
-    :param sql: source: a query, or a ``.sql`` file. Templated. Without ORDER BY its rows are batched by id and date; an
-        ORDER BY should leave no ties, so that a retry makes the same batches and knows them.
-    :param conn_id: connection the query runs on; any hook that is a ``DbApiHook``. Templated.
-    :param parameters: bind parameters of the query. Templated.
+    :param sql: source (exactly one of ``sql``, ``path`` and ``rows``): a query, or a ``.sql`` file. Templated.
+        Without ORDER BY its rows are batched by id and date; an ORDER BY should leave no ties, so that a retry makes
+        the same batches and knows them.
+    :param conn_id: connection the query runs on; any hook that is a ``DbApiHook``. Goes with ``sql``. Templated.
+    :param parameters: bind parameters of the query, default none. Templated.
     :param path: source: a ``.csv``, ``.json``, ``.jsonl`` or ``.parquet`` file on any object store. Templated.
-    :param path_conn_id: connection of that store, if it needs one. Templated.
+    :param path_conn_id: connection of that store, default none. Templated.
     :param rows: source: a list of dicts, a DataFrame, or the XCom of a task that returns one. Its values are never
         treated as templates.
     :param columns: which source column holds which field: ``external_id``, ``status`` (progress updates only),
@@ -70,16 +71,16 @@ class _SubmitUpdatesOperator(TellsLineage, BaseOperator):
     :param as_of_date: one date for all rows where there is no such column; default: the end of the run's data
         interval, else its logical date, else the time the run may start after. Templated.
     :param timezone: where a source gives a moment, the calendar day in this zone is sent; default ``UTC``.
-    :param status_map: the source's own words for statuses, such as ``{"G": "On Track"}``.
-    :param extra_statuses: statuses that only this tenant has.
+    :param status_map: the source's own words for statuses, such as ``{"G": "On Track"}``; default none.
+    :param extra_statuses: statuses that only this tenant has, default none.
     :param format: ``csv`` (default) or ``json``.
     :param header: write a header row into CSV batches, default True.
     :param batch_size: rows in one batch, default 5000.
     :param on_invalid: what bad rows mean: ``fail`` (default; nothing at all is sent) or ``skip`` (the rest is sent).
-    :param rejects_path: CSV file for all rejected rows: row number, column, value, reason. Templated.
+    :param rejects_path: CSV file for all rejected rows: row number, column, value, reason; default none. Templated.
     :param on_duplicate: same external id and date twice: ``fail`` (default), or send the ``last`` or ``first`` one.
     :param on_empty: no rows at all: ``skip`` the task (default), ``fail`` or ``succeed``.
-    :param artifact_path: directory in which the exact bytes of each batch are kept. Templated.
+    :param artifact_path: directory in which the exact bytes of each batch are kept, default none. Templated.
     :param resubmit: a cleared task sends a batch again only ``if_changed`` or not yet applied (default), or ``always``.
     :param on_unsure: an answer got lost after a batch went out: ``fail`` (default) or ``resubmit``.
     :param durable: write down what was sent where retries find it, default True: in the ledger if ``ledger_conn_id`` is
@@ -101,10 +102,13 @@ class _SubmitUpdatesOperator(TellsLineage, BaseOperator):
     :param retry_policy: default (Airflow 3.3 and later): fail at once what a retry cannot mend, and wait as long as
         AchieveIt asked to; None: Airflow's own way.
     :return: counts and the first 20 batches; the job ids are the XCom ``job_ids``.
+    :raises ValueError: an argument that cannot be used (when the DAG is parsed).
     :raises AchieveItInvalidRowsError: rows cannot be sent as they are.
     :raises AchieveItUnsureSubmissionError: nobody can tell whether a batch is queued.
-    :raises AchieveItJobFailedError: AchieveIt did not apply a batch.
+    :raises AchieveItJobRefusedError: AchieveIt refused the data of a batch.
+    :raises AchieveItJobFailedError: AchieveIt's side failed.
     :raises AchieveItJobTimeoutError: a job had not ended in time.
+    :raises AchieveItError: another of the typed errors.
     """
 
     kind: ClassVar[UpdateKind]

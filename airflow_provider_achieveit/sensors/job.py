@@ -38,6 +38,13 @@ class AchieveItJobSensor(BaseSensorOperator):
     :param deferrable: wait in the triggerer; default: Airflow's ``[operators] default_deferrable``.
     :param retry_policy: default (Airflow 3.3 and later): fail at once what a retry cannot mend, and wait as long as
         AchieveIt asked to; None: Airflow's own way.
+    :param kwargs: those of every sensor: ``poke_interval`` (time between two looks, default 60 s), ``timeout``
+        (default: Airflow's ``[sensors] default_timeout``, seven days), ``mode``, ``soft_fail`` and so on.
+    :raises ValueError: ``kind`` is neither (when the DAG is parsed).
+    :raises AchieveItJobRefusedError: AchieveIt refused the data of a job.
+    :raises AchieveItJobFailedError: AchieveIt's side failed.
+    :raises AchieveItJobTimeoutError: the time was up while deferred; else it ends as every sensor does.
+    :raises AchieveItRequestError: ``job_id`` holds no job id.
     """
 
     template_fields: Sequence[str] = ("job_id", "achieveit_conn_id")

@@ -7,7 +7,8 @@
                                           "headers": {"Retry-After": "1"}}``
 ``GET, PATCH settings``                   the fields of :class:`.settings.Settings`: ``{"job_id_form": "text"}``
 ``GET, PUT users``                        ``{"<key>": {"name": "Ann", "plans": ["<plan id>"]}}``; plans null: all
-``GET plans``, ``GET, PUT, DELETE plans/<id>``  a plan with external ids and histories. PUT makes one:
+``GET plans``                             all plans
+``GET, PUT, DELETE plans/<id>``           a plan with external ids and histories. PUT makes one:
                                           ``{"name": "Mine", "items": [{"externalId": "kpi-1", "name": "Revenue",
                                           "hasMetric": true}]}`` or ``{"generate": 3210, "seed": 7}``
 ``POST plans/<id>/mutate``                ``{"changes": ["insert", "delete", "move", "edit"], "seed": 1}``

@@ -28,7 +28,7 @@ class Fault:
     :param times: on how many matching requests it acts; None: on all from then on (default 1).
     :param after: act when the request has been processed and its answer is held back: a batch is queued and nobody
         hears of it (default no; a truncated or slow answer always is one of a processed request).
-    :param seconds: how long a delay, or the pause after each byte, lasts.
+    :param seconds: how long a delay, or the pause after each byte, lasts (default 0).
     :param status: the code to answer (default 503).
     :param headers: headers to answer, such as ``{"Retry-After": "2"}``.
     :param body: text to answer.

@@ -28,7 +28,8 @@ class AchieveItJobTrigger(BaseTrigger):
     :param achieveit_conn_id: id of the connection, default ``achieveit_default``.
     :param deadline: when to give up, in seconds since the epoch.
     :param poll_interval: seconds between two looks at a job, default 10.
-    :param payload: JSON value handed through to the event (``dag.test()`` drops the arguments of ``defer``).
+    :param payload: JSON value handed through to the event, default none (``dag.test()`` drops the arguments of
+        ``defer``).
     """
 
     def __init__(
