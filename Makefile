@@ -14,7 +14,7 @@ MATRIX = python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") \
     && TEST_DEPTH=short "$$python" scripts/test_matrix.py --uv $(UV_VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint test test-browser test-cluster cluster test-dialects test-matrix test-versions package test-package audit demo benchmark-import benchmark-export benchmark-submit benchmark-triggerer lock clean
+.PHONY: help venv lint test test-browser test-cluster cluster test-dialects test-matrix test-versions package test-package audit docs pictures demo benchmark-import benchmark-export benchmark-submit benchmark-triggerer lock clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 25
@@ -52,6 +52,14 @@ test-matrix: $(UV_VENV)/bin/uv ## Run the suite on every supported Airflow and P
 test-versions: $(UV_VENV)/bin/uv ## Only let every supported Airflow load the provider, on every Python or in CELLS.
 	@$(MATRIX) --load-only $(CELLS)
 
+docs: venv ## Build the site of the documentation into build/site; a broken link or reference is an error.
+	@echo "== sphinx: the site" && $(BIN)/sphinx-build -c docs -d build/doctrees -E -W -n --keep-going -q . build/site \
+	    && echo "build/site/index.html"
+
+pictures: test-browser ## Take the screenshots of the documentation anew, from what the browser tests have seen.
+	cp build/screenshots/connection-form.png docs/pictures/connection-form.png
+	cp build/screenshots/sync_history.png docs/pictures/sync-history.png
+
 demo: venv ## Both roads on this machine: a KPI table to a local AchieveIt, and its plan into SQLite.
 	@$(BIN)/python scripts/demo.py
 
@@ -78,7 +86,7 @@ $(UV_VENV)/bin/uv:
 lock: $(UV_VENV)/bin/uv ## Refresh constraints/: newest versions that fit pyproject.toml and constraints/*.in.
 	@for version in $(LOCK_PYTHONS); do \
 	    echo "== constraints/py$$version.txt"; \
-	    $(UV_VENV)/bin/uv pip compile pyproject.toml constraints/lock.in --all-extras --group test --group lint \
+	    $(UV_VENV)/bin/uv pip compile pyproject.toml constraints/lock.in --all-extras --group test --group lint --group docs \
 	        --python-version $$version --upgrade --no-header --no-annotate --strip-extras --quiet \
 	        --output-file constraints/py$$version.txt || exit 1; \
 	done

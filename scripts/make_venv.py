@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUPS = ("test", "lint")
+GROUPS = ("test", "lint", "docs")
 EXTRAS = ("simulator", "pandas", "parquet", "openlineage", "cli")
 # How pip tells of an index that does not answer, or has not what is locked: that has no conflicts of its own.
 INDEX_FAILED = (
