@@ -92,7 +92,7 @@ def test_make_see_save_and_test(
     form.locator("[name=element_max_requests_per_minute]").fill("600")
     form.locator("[name=element_allow_http]").locator("xpath=..").click()
     page.set_viewport_size({"width": 1400, "height": 1800})  # all of it in the picture
-    page.screenshot(path=artifacts / "connection-form.png")
+    form.screenshot(path=artifacts / "connection-form.png")
     form.get_by_role("button", name="Save").click()
     expect(form).to_have_count(0)
 
