@@ -16,7 +16,7 @@ from docutils.parsers.rst import Directive
 ROOT = Path(__file__).resolve().parents[1]
 # What is imported for the reference must not touch the Airflow of whoever builds the site.
 os.environ["AIRFLOW_HOME"] = str(ROOT / "build" / "airflow")
-os.environ["COLUMNS"] = "100"
+os.environ["COLUMNS"] = "86"
 
 import airflow_provider_achieveit  # noqa: E402
 
@@ -40,7 +40,7 @@ exclude_patterns = [".*", "build", "dist"]
 myst_heading_anchors = 4
 
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+autodoc_typehints_description_target = "documented_params"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 nitpicky = True
