@@ -37,7 +37,13 @@ def test_links_lead_somewhere(page: str) -> None:
     for link in links(page):
         path, _, anchor = link.partition("#")
         target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
-        assert target.exists(), link
+        assert target.is_file(), f"{link} is no file: the site has no page for it"
         assert target.is_relative_to(ROOT), f"{link} leads out of the repository"
         if anchor:
             assert anchor in anchors(str(target.relative_to(ROOT))), link
+
+
+def test_the_entry_page_names_every_page() -> None:
+    entry = ROOT / "docs" / "index.md"
+    named = {(entry.parent / link).resolve() for link in links("docs/index.md")}
+    assert set((ROOT / "docs").rglob("*.md")) - {entry} <= named
