@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.cluster.programs import ROOT, Program, Programs, until
+from tests.sockets import free_port
 
 ARTIFACTS = ROOT / "build" / "screenshots"
 
@@ -69,7 +69,7 @@ class AirflowSite:
 def airflow_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowSite]:
     """The api-server, for all browser tests."""
     home = tmp_path_factory.mktemp("site")
-    port = _free_port()
+    port = free_port()
     passwords = {user: secrets.token_urlsafe(24) for user in ("admin", "viewer")}
     password_file = home / "passwords.json"
     password_file.write_text(json.dumps(passwords))
@@ -146,10 +146,3 @@ def _answers(url: str) -> bool:
         return requests.get(f"{url}/api/v2/version", timeout=5).ok
     except requests.RequestException:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ import requests
 from tests.cluster import programs as running
 from tests.cluster.programs import ROOT, Program, Programs
 from tests.postgres import POSTGRES_URL
+from tests.sockets import free_port
 
 _T = TypeVar("_T")
 DAGS = Path(__file__).parent / "dags"
@@ -43,7 +43,7 @@ class Cluster:
         self._programs = programs
         self._home = directory / "airflow"
         self._home.mkdir(mode=0o700)
-        self._port, self._redis_port = _free_port(), _free_port()
+        self._port, self._redis_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.password = secrets.token_urlsafe(24)
         self._redis_password = secrets.token_urlsafe(24)
@@ -301,9 +301,3 @@ class Run:
 
 def _airflow(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *arguments]
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
