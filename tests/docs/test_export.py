@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.docs.blocks import blocks
 
 
 def made_by(source: str) -> DAG:
-    with DAG("of_the_page", schedule="@daily") as dag:
+    with DAG("of_the_page", schedule="@daily", start_date=datetime(2026, 1, 1)) as dag:
         exec(source, {"AchieveItExportPlanOperator": AchieveItExportPlanOperator})
     return dag
 
