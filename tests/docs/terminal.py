@@ -99,7 +99,8 @@ class Terminal:
         """
         typed = []
         for line, shown in steps(console):
-            assert same(self._as_shown(self._typed(line, shown))) == same(shown), line
+            told = same(self._as_shown(self._typed(line, shown)))
+            assert told == same(shown), f"{line}\n{told}"
             typed.append(line)
         return typed
 
