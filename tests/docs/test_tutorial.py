@@ -1,0 +1,46 @@
+"""docs/tutorial.md, typed step by step as a newcomer does; only the installation is not repeated."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT, blocks
+from tests.docs.dags import dag_file
+from tests.docs.terminal import Terminal, steps
+
+[INSTALL] = blocks("docs/tutorial.md", "console", "1. Install")
+CONSOLES = [
+    *blocks("docs/tutorial.md", "console", "2. Start an AchieveIt"),
+    *blocks("docs/tutorial.md", "console", "3. Connect"),
+    *blocks("docs/tutorial.md", "console", "4. Check a file of your own"),
+    *blocks("docs/tutorial.md", "console", "5. Send it"),
+    *blocks("docs/tutorial.md", "console", "6. The same as a DAG, and back"),
+    *blocks("docs/tutorial.md", "console", "7. Look at it"),
+]
+[DAG] = blocks("docs/tutorial.md", "python")
+
+
+@pytest.mark.timeout(600)
+def test_it_goes_as_it_says(terminal: Terminal, airflow_db: None) -> None:
+    terminal.instead["$PWD"] = str(terminal.directory)
+    dags = terminal.directory / "dags"
+    dags.mkdir()
+    dag_file(DAG, dags, "tutorial")
+    for console in CONSOLES:
+        terminal.type(console)
+
+
+def test_what_is_installed_exists() -> None:
+    _, _, (install, _) = steps(INSTALL)
+    pip, verb, option, constraints, package, warehouse = shlex.split(install)
+    assert (pip, verb, option) == ("pip", "install", "--constraint")
+    locked = ROOT.parent / constraints.replace("airflow-provider-achieveit", ROOT.name, 1)
+    names = [line.partition("==")[0] for line in Path(locked).read_text(encoding="utf-8").splitlines()]
+    assert warehouse in names
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert package == f"./{project['name']}[simulator]"
+    assert "simulator" in project["optional-dependencies"]
