@@ -72,7 +72,7 @@ benchmark-export: venv ## Time the export into PostgreSQL beside its limit, pand
 benchmark-submit: venv ## Print what a million rows to checked batches cost beside a plain COPY (PostgreSQL).
 	@$(BIN)/python benchmarks/submit.py
 
-benchmark-triggerer: venv $(UV_VENV)/bin/uv ## Let 2,000 and 10,000 jobs wait in one triggerer, and other providers' triggers (several minutes; PostgreSQL).
+benchmark-triggerer: venv $(UV_VENV)/bin/uv ## Let 2,000 and 10,000 jobs wait in one triggerer, and other providers' triggers (a quarter of an hour; PostgreSQL).
 	@test -x $(PEERS_VENV)/bin/airflow || { echo "== environment: $(PEERS_VENV)" \
 	    && $(BIN)/python -m venv $(PEERS_VENV) \
 	    && $(UV_VENV)/bin/uv pip install --quiet --python $(PEERS_VENV)/bin/python \

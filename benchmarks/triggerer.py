@@ -146,7 +146,7 @@ def main() -> int:
     parser.add_argument("--peers-python", help="an interpreter that has them (default: that of .venv-peers)")
     parser.add_argument("--only-provider", action="store_true", help="no peers and no other ways of the provider")
     parser.add_argument("--poll", type=float, default=5.0, help="seconds between two looks at a job (default 5)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long to measure (default 20)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to measure (default 60)")
     options = parser.parse_args()
     # Also then, what was started has to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

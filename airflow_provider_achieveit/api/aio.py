@@ -116,7 +116,10 @@ class AsyncAchieveItClient:
                 wait.observe_failure(job_id, error.failure)
 
         while wait.pending:
-            await asyncio.gather(*(look(job_id) for job_id in wait.pending))
+            first, *others = (look(job_id) for job_id in wait.pending)
+            # Most waits have one job. A task for it would be fifteen objects more, and Python's garbage collection, which
+            # stops the event loop, goes through those of thousands of waits.
+            await (asyncio.gather(first, *others) if others else first)
             if line := wait.report(time.time()):
                 log.info(line)
             if wait.pending:
