@@ -21,6 +21,7 @@ from airflow_provider_achieveit.api import contract
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobStatus, Page, UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind, unreachable, unusable_ca
+from airflow_provider_achieveit.api.frames import cleared_frames
 from airflow_provider_achieveit.api.http import (
     MAX_REDIRECTS,
     MAX_STATUS_BYTES,
@@ -165,7 +166,8 @@ class AsyncAchieveItClient:
                 raise turn.too_late() from None
             try:
                 async with asyncio.timeout_at(until):
-                    response = await self._exchange(url, enough)
+                    with cleared_frames():
+                        response = await self._exchange(url, enough)
             finally:
                 turn.answered()
             target = safe_redirect(url, response.header("location"))

@@ -18,6 +18,7 @@ from airflow_provider_achieveit.api import contract
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobStatus, Page, UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind, innermost, unreachable
+from airflow_provider_achieveit.api.frames import cleared_frames
 from airflow_provider_achieveit.api.http import (
     MAX_REDIRECTS,
     MAX_RESPONSE_BYTES,
@@ -282,7 +283,8 @@ class AchieveItClient:
     ) -> ApiResponse:
         turn = self._local.__dict__.pop("turn", None) or self._turn_come(patience)
         try:
-            return self._exchange(session, method, url, turn.patience(), enough, **options)
+            with cleared_frames():
+                return self._exchange(session, method, url, turn.patience(), enough, **options)
         finally:
             turn.answered()
 

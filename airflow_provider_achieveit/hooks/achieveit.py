@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_provider_achieveit.api.contract import MAX_TAKE, BodyFormat, JobStatus, UpdateKind
+from airflow_provider_achieveit.api.frames import cleared_frames
 from airflow_provider_achieveit.exceptions import (
     AchieveItError,
     AchieveItRequestError,
@@ -74,11 +75,8 @@ class AchieveItHook(BaseHook):
         """
         from airflow_provider_achieveit.api.client import AchieveItClient
 
-        connection = self._connection()
-        config = self._config(connection, connection.extra_dejson)
-        # Not every Airflow masks the password of a connection that comes from the environment.
-        mask_secret(config.api_key)
-        return AchieveItClient(config)
+        with self._settings_told():
+            return AchieveItClient(self._read_config())
 
     @asynccontextmanager
     async def get_async_conn(self) -> AsyncIterator[AsyncAchieveItClient]:
@@ -109,24 +107,38 @@ class AchieveItHook(BaseHook):
         return await asyncio.shield(lookup)
 
     async def _look_up_config(self) -> ClientConfig:
+        with self._settings_told():
+            return await self._read_config_async()
+
+    @contextmanager
+    def _settings_told(self) -> Iterator[None]:
+        """Turn what is wrong with the settings into its typed error, for a block that calls what sees the key."""
+        with cleared_frames():
+            try:
+                yield
+            except ValueError as error:
+                raise AchieveItRequestError(f"Connection {self.achieveit_conn_id!r}: {error}") from None
+
+    def _read_config(self) -> ClientConfig:
+        connection = self._connection()
+        config = _config(connection, connection.extra_dejson)
+        # Not every Airflow masks the password of a connection that comes from the environment.
+        mask_secret(config.api_key)
+        return config
+
+    async def _read_config_async(self) -> ClientConfig:
         from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 
-        connection = await get_async_connection(self.achieveit_conn_id, self)
-        return self._config(connection, await get_async_extra_dejson(connection))
+        connection = _readable(await get_async_connection(self.achieveit_conn_id, self))
+        return _config(connection, await get_async_extra_dejson(connection))
 
     def _connection(self) -> Any:
         try:
-            return self.get_connection(self.achieveit_conn_id)
+            return _readable(self.get_connection(self.achieveit_conn_id))
         except AirflowNotFoundException as error:
             raise AchieveItRequestError(
                 f"There is no connection {self.achieveit_conn_id!r}: make one of type achieveit ({error})"
             ) from None
-
-    def _config(self, connection: Any, extra: dict[str, Any]) -> ClientConfig:
-        try:
-            return _settings(connection, extra)
-        except ValueError as error:
-            raise AchieveItRequestError(f"Connection {self.achieveit_conn_id!r}: {error}") from None
 
     def plan_url(self, plan_id: str) -> str | None:
         """Return the address of a plan in AchieveIt's web application, None where the connection has no ``web_url``.
@@ -136,10 +148,8 @@ class AchieveItHook(BaseHook):
         """
         from airflow_provider_achieveit.hooks.connection import plan_url
 
-        try:
+        with self._settings_told():
             return plan_url(self._connection().extra_dejson, plan_id)
-        except ValueError as error:
-            raise AchieveItRequestError(f"Connection {self.achieveit_conn_id!r}: {error}") from None
 
     def submit_updates(
         self, *, kind: UpdateKind | str, filename: str, body: bytes, body_format: BodyFormat | str | None = None
@@ -291,7 +301,7 @@ class AchieveItHook(BaseHook):
         try:
             connection = self._connection()
             extra = connection.extra_dejson
-            config = _settings(connection, extra)
+            config = _config(connection, extra)
             plan_url(extra, "any")
             mask_secret(config.api_key)
             config = replace(config, max_retries=0, timeout=min(config.timeout, PATIENCE))
@@ -303,8 +313,15 @@ class AchieveItHook(BaseHook):
             return False, f"{type(error).__name__}: {error}"
 
 
-def _settings(connection: Any, extra: dict[str, Any]) -> ClientConfig:
-    from airflow_provider_achieveit.hooks.connection import check_extra, client_config
+def _readable(connection: Any) -> Any:
+    """Return a connection whose extra can be read: of another Airflow only logs, with the connection beside it."""
+    from airflow_provider_achieveit.hooks.connection import check_extra
 
     check_extra(connection.extra)
+    return connection
+
+
+def _config(connection: Any, extra: dict[str, Any]) -> ClientConfig:
+    from airflow_provider_achieveit.hooks.connection import client_config
+
     return client_config(host=connection.host, port=connection.port, password=connection.password, extra=extra)
