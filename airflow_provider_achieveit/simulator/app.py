@@ -8,7 +8,6 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
@@ -41,8 +40,13 @@ _JOB_ID_FORMS: dict[str, Callable[[str], tuple[str, str]]] = {
     "job_id": lambda job_id: ("application/json", json.dumps({"job_id": job_id})),
     "none": lambda _: ("text/plain", ""),
 }
+_STATUS_BODIES: dict[str, Callable[[Job], Response]] = {
+    "text": lambda job: PlainTextResponse(job.reason or job.state.value, JOB_HTTP_STATUS[job.state]),
+    "json": lambda job: JSONResponse({"status": job.state.value, "message": job.reason}, JOB_HTTP_STATUS[job.state]),
+    "empty": lambda job: Response(status_code=JOB_HTTP_STATUS[job.state]),
+}
 _SUMMARY = {UpdateKind.PROGRESS: "progress updates", UpdateKind.METRIC: "metric updates"}
-SortKey = StrEnum("SortKey", {key: key for key in sorted(SORT_KEYS)})  # type: ignore[misc]
+_SORT_KEYS: dict[str, Any] = {"enum": sorted(SORT_KEYS)}
 
 
 def now() -> str:
@@ -112,7 +116,7 @@ class Simulator:
             job = self.world.jobs.get(job_id)
             if job is None or job.kind is not kind:
                 raise HTTPException(404, "There is no such job.")
-            return PlainTextResponse(job.reason or job.state.value, JOB_HTTP_STATUS[job.state])
+            return _STATUS_BODIES[self.world.settings.status_body](job)
 
     async def _work(self) -> None:
         """Process the queue in its order, one job at a time."""
@@ -161,8 +165,8 @@ class Simulator:
             plan_id: str,
             user: Annotated[User, Depends(self._user)],
             skip: Annotated[int, Query(ge=0)] = 0,
-            take: Annotated[int, Query(ge=1, le=MAX_TAKE)] = 100,
-            sort_key: Annotated[SortKey, Query(alias="sortKey")] = SortKey.sequenceId,  # type: ignore[attr-defined]
+            take: Annotated[int, Query(ge=1, json_schema_extra={"maximum": MAX_TAKE})] = 100,
+            sort_key: Annotated[str, Query(alias="sortKey", json_schema_extra=_SORT_KEYS)] = "sequenceId",
             sort_direction: Annotated[Literal["asc", "desc"], Query(alias="sortDirection")] = "asc",
         ) -> Response:
             settings = self.world.settings
@@ -173,10 +177,16 @@ class Simulator:
                 raise HTTPException(settings.unknown_plan_status, "There is no such plan, or you may not see it.")
             if user.plans is not None and plan_id not in user.plans:
                 raise HTTPException(403, "You may not see this plan.")
+            if take > MAX_TAKE and settings.take_over_maximum == "refuse":
+                return PlainTextResponse(f"take: at most {MAX_TAKE}", 400)
+            if take > MAX_TAKE and settings.take_over_maximum == "cut":
+                take = MAX_TAKE
+            if sort_key not in SORT_KEYS - set(settings.unknown_sort_keys):
+                if settings.unknown_sort_key == "refuse":
+                    return PlainTextResponse("sortKey: there is no such sort key", 400)
+                sort_key = "sequenceId"
             with self.world.lock:
-                body = export_page(
-                    plan, skip=skip, take=take, sort_key=str(sort_key), descending=sort_direction == "desc"
-                )
+                body = export_page(plan, skip=skip, take=take, sort_key=sort_key, descending=sort_direction == "desc")
             return JSONResponse(body)
 
     # --- All ----------------------------------------------------------------------------------------------------------
@@ -187,7 +197,8 @@ class Simulator:
         for key, user in self.world.users.items():
             if value == authorization(key):
                 return user
-        raise HTTPException(401, f"The header must be '{AUTHORIZATION}: {authorization('<a valid key>')}'.")
+        status = self.world.settings.refused_key_status
+        raise HTTPException(status, f"The header must be '{AUTHORIZATION}: {authorization('<a valid key>')}'.")
 
     def _add_pages(self, app: FastAPI) -> None:
         hidden: dict[str, Any] = {"include_in_schema": False, "response_class": HTMLResponse}

@@ -177,9 +177,8 @@ def swagger(openapi: dict[str, Any]) -> str:
 
     :param openapi: the OpenAPI document.
     """
-    schemas = openapi.get("components", {}).get("schemas", {})
     operations = "".join(
-        _operation(method, path, operation, schemas)
+        _operation(method, path, operation)
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     )
@@ -190,8 +189,8 @@ def swagger(openapi: dict[str, Any]) -> str:
     return _document(f"{openapi['info']['title']}: API", '<a href="/">Overview</a>', note + operations)
 
 
-def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
-    rows = "".join(_parameter_row(parameter, schemas) for parameter in operation.get("parameters", []))
+def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+    rows = "".join(_parameter_row(parameter) for parameter in operation.get("parameters", []))
     head = _head("Parameter", "In", "Type", "Default", "Maximum")
     return (
         f"<section><h2>{_badge(method.upper(), 'own')} <code>{escape(path)}</code></h2>"
@@ -200,9 +199,8 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
     )
 
 
-def _parameter_row(parameter: dict[str, Any], schemas: dict[str, Any]) -> str:
+def _parameter_row(parameter: dict[str, Any]) -> str:
     schema = parameter.get("schema", {})
-    schema = schemas.get(schema.get("$ref", "").rpartition("/")[2], {}) | schema
     kind = " | ".join(schema["enum"]) if "enum" in schema else schema.get("type", "text")
     cells = (parameter["name"], parameter["in"], kind, schema.get("default", ""), schema.get("maximum", ""))
     return "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"

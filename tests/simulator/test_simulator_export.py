@@ -97,6 +97,22 @@ def test_a_wrong_query_is_400(connect, shared, query):
     assert query.partition("=")[0] in answer.text
 
 
+@pytest.mark.parametrize(("how", "items"), [("cut", 1500), ("allow", 1501)])
+def test_a_page_over_the_maximum_is_cut_or_not(simulator, client, how, items):
+    simulator.world.plans["big"] = generated_plan(1600, plan_id="big")
+    simulator.world.settings.take_over_maximum = how
+    assert len(client.get("/exports/plans/big?take=1501").json()["items"]) == items
+
+
+def test_a_sort_key_may_be_unknown_and_ignored(simulator, client):
+    simulator.world.settings.unknown_sort_keys = ("alignsTo",)
+    export = f"/exports/plans/{DEMO_PLAN_ID}"
+    assert client.get(f"{export}?sortKey=alignsTo").status_code == 400
+    simulator.world.settings.unknown_sort_key = "ignore"
+    in_order = client.get(export).json()
+    assert client.get(f"{export}?sortKey=alignsTo").json() == client.get(f"{export}?sortKey=id").json() == in_order
+
+
 @pytest.mark.parametrize("sort_key", sorted(SORT_KEYS))
 def test_every_sort_key_sorts_and_turns_round(connect, shared, sort_key):
     client = connect(shared)

@@ -70,6 +70,20 @@ def test_the_job_id_may_be_kept_back(simulator, client):
         read_job_id(ApiResponse(200, {}, answer.content))
 
 
+@pytest.mark.parametrize(
+    ("form", "body"), [("text", "processed"), ("json", '{"status":"processed","message":""}'), ("empty", "")]
+)
+def test_the_state_of_a_job_comes_with_each_body(simulator, client, form, body):
+    simulator.world.settings.status_body = form
+    answer = client.outcome(client.submit("1.csv", GOOD))
+    assert (answer.status_code, answer.text) == (200, body)
+
+
+def test_a_wrong_key_may_be_403(simulator, client):
+    simulator.world.settings.refused_key_status = 403
+    assert client.get(EXPORT, headers={"Authorization": "API-KEY wrong"}).status_code == 403
+
+
 # --- Faults -----------------------------------------------------------------------------------------------------------
 
 
@@ -289,6 +303,9 @@ def test_settings_and_users_over_http(client):
         {"statuses": "Good"},
         {"statuses": []},
         {"unknown_plan_status": 500},
+        {"refused_key_status": 200},
+        {"status_body": "xml"},
+        {"unknown_sort_keys": ["id"]},
         {"export_addresses": ["old"]},
         5,
     ],
