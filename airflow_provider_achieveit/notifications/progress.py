@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_achieveit.api.client import AchieveItClient
     from airflow_provider_achieveit.api.config import ClientConfig
+    from airflow_provider_achieveit.updates.spool import Batch
 
 
 class AchieveItProgressNotifier(BaseNotifier):
@@ -143,7 +144,7 @@ class AchieveItProgressNotifier(BaseNotifier):
 
         run = _Run(context)
         try:
-            sha256, body = self._checked(run)
+            batch = self._checked(run)
         except ValueError as error:
             raise AchieveItInvalidRowsError(f"The update was not sent: {error}") from None
         filename = batch_filename(
@@ -152,34 +153,26 @@ class AchieveItProgressNotifier(BaseNotifier):
             run_id=run.run_id or "no-run",
             map_index=-1,
             number=1,
-            sha256=sha256,
+            sha256=batch.sha256,
             body_format=BodyFormat.CSV,
         )
         with typed_errors():
-            job_id = client.submit(UpdateKind.PROGRESS, filename, body)
+            job_id = client.submit(UpdateKind.PROGRESS, filename, batch.body)
         self.log.info(
             "The update of plan item %s to %r is queued as job %s (%s)", self.external_id, self.status, job_id, filename
         )
 
-    def _checked(self, run: _Run) -> tuple[str, bytes]:
-        """Return the update as a batch: its fingerprint and its bytes."""
-        from airflow_provider_achieveit.updates.record import Checker
-        from airflow_provider_achieveit.updates.sources.rows import read_rows
-        from airflow_provider_achieveit.updates.spool import prepare
+    def _checked(self, run: _Run) -> Batch:
+        from airflow_provider_achieveit.updates.single import single_update
 
-        row = {
-            UpdateField.EXTERNAL_ID.value: self.external_id,
-            UpdateField.STATUS.value: self.status,
-            UpdateField.METRIC_VALUE.value: self.metric_value,
-            UpdateField.AS_OF_DATE.value: run.moment() if self.as_of_date is None else self.as_of_date,
-            UpdateField.COMMENT.value: run.told() if self.comment is None else self.comment,
+        values = {
+            UpdateField.EXTERNAL_ID: self.external_id,
+            UpdateField.STATUS: self.status,
+            UpdateField.METRIC_VALUE: self.metric_value,
+            UpdateField.AS_OF_DATE: run.moment() if self.as_of_date is None else self.as_of_date,
+            UpdateField.COMMENT: run.told() if self.comment is None else self.comment,
         }
-        checker = Checker(UpdateKind.PROGRESS, extra_statuses=self.extra_statuses)
-        with prepare(read_rows([row]), checker, kind=UpdateKind.PROGRESS) as prepared:
-            if wrong := [f"{bad.column} {bad.value!r}: {bad.reason}" for bad in prepared.rejects()]:
-                raise ValueError("; ".join(wrong))
-            [batch] = prepared.batches()
-        return batch.sha256, batch.body
+        return single_update(values, extra_statuses=self.extra_statuses)
 
 
 class _Run:
