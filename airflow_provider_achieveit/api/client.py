@@ -197,6 +197,25 @@ class AchieveItClient:
         page: Page = self._repeating(get)
         return page
 
+    def ask(self, request: ApiRequest, what: str, *, signed: bool = True) -> ApiResponse:
+        """Send a request once and return whatever answer comes: nothing is repeated, followed or judged.
+
+        :param request: the request.
+        :param what: what is asked, for the message.
+        :param signed: send the key with it, default True; else no header goes out but the request's own.
+        :raises ApiError: no answer came; unsure, if a body went out.
+        """
+        with self._new_session() as session:
+            if not signed:
+                session.auth = _unsigned
+            if request.body is not None:
+                return self._send_body(session, request, what)
+            options: dict[str, Any] = {"params": dict(request.params), "headers": dict(request.headers)}
+            try:
+                return self._send(session, request.method, self.config.url(request.path), **options)
+            except _NO_ANSWER as error:
+                raise ApiError(unreachable(what, self.config.base_url, error)) from None
+
     def _repeating(self, call: Any) -> Any:
         attempts = self.config.max_retries + 1
         repeating = Retrying(
@@ -325,6 +344,11 @@ class AchieveItClient:
             # Such a body is quoted in messages; a page of plan items is data and stays as it is.
             body = without_key(body.decode("utf-8", "surrogateescape"), key).encode("utf-8", "surrogateescape")
         return ApiResponse(answer.status_code, headers, body, answer.url)
+
+
+def _unsigned(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    # Not None: requests would then look for a .netrc entry for the host.
+    return request
 
 
 def _body_of(answer: requests.Response, enough: int | None) -> bytes:

@@ -122,7 +122,7 @@ def is_taken(response: ApiResponse) -> bool:
     return 200 <= response.status < 300
 
 
-_JOB_ID_KEYS = ("jobid", "id", "job", "uniqueidentifier")
+JOB_ID_KEYS = ("jobid", "id", "job", "uniqueidentifier")
 
 
 def read_job_id(response: ApiResponse) -> str:
@@ -158,7 +158,7 @@ def _job_id_in(text: str) -> str | None:
     labelled = isinstance(value, Mapping)
     if isinstance(value, Mapping):
         by_key = {str(key).lower().replace("_", ""): entry for key, entry in value.items()}
-        value = next((by_key[key] for key in _JOB_ID_KEYS if by_key.get(key)), None)
+        value = next((by_key[key] for key in JOB_ID_KEYS if by_key.get(key)), None)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
@@ -389,6 +389,16 @@ def _unreadable(response: ApiResponse, what: str, reason: str) -> Failure:
 
 
 # --- Any answer -------------------------------------------------------------------------------------------------------
+
+
+def asks_to_wait(response: ApiResponse) -> bool:
+    """Tell whether an answer asks for fewer requests: 429, or 503 with a Retry-After."""
+    return response.status == 429 or (response.status == 503 and response.header("retry-after") is not None)
+
+
+def is_refused(response: ApiResponse) -> bool:
+    """Tell whether an answer says that the request is wrong or not allowed, and would be refused again."""
+    return 400 <= response.status < 500 and not asks_to_wait(response)
 
 
 def failure(response: ApiResponse, what: str, *, job_id: str | None = None) -> Failure:

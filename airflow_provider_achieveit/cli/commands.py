@@ -119,6 +119,29 @@ def export(args: Namespace) -> Answer:
     return Answer(run_operator(operator, CommandTask("export", operator.plan_id)))
 
 
+@command
+def probe(args: Namespace) -> Answer:
+    """Ask a tenant what the documents leave open."""
+    from airflow_provider_achieveit.api.probe.report import summary
+    from airflow_provider_achieveit.cli.probing import how_it_ended, marked_update, new_report, tell_plan
+    from airflow_provider_achieveit.exceptions import typed_errors
+    from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
+
+    update = marked_update(args)
+    hook = AchieveItHook(**_given(args, ["achieveit_conn_id"]))
+    plan_id = args.plan_id.strip() or hook.get_plan_id()
+    with (
+        typed_errors(),
+        hook.get_conn() as client,
+        new_report(client, plan_id, update, getattr(args, "report", "")) as probe,
+    ):
+        tell_plan(probe)
+        probe.run()
+    document = probe.document()
+    code, hint = how_it_ended(probe)
+    return Answer(document if args.output == "json" else summary(document), code, hint)
+
+
 def simulate(args: Namespace) -> None:
     """Run the simulator until it is interrupted."""
     from airflow_provider_achieveit.simulator.__main__ import serve

@@ -159,6 +159,27 @@ _EXPORT = (
         help="leave &amp; and the like in names as they are",
     ),
 )
+_PROBE = (
+    Arg(
+        ("plan_id",),
+        nargs="?",
+        default="",
+        metavar="PLAN",
+        help="id of a plan to read, at best one of more than 1500 items (default: the connection's plan_id)",
+    ),
+    _CONN_ID,
+    _option("--report", metavar="FILE", help="write all that was seen into this new file, as Markdown"),
+    _option(
+        "--write-item",
+        metavar="ID",
+        help="send one progress update, marked by its comment, to the item with this External ID; needs --status and "
+        "--as-of-date",
+    ),
+    _option("--status", metavar="STATUS", help="with --write-item: the status that the item is to have"),
+    _option("--as-of-date", metavar="DATE", help="with --write-item: the day of the update"),
+    _option("--metric-value", metavar="VALUE", help="with --write-item: the value, if the item has a metric"),
+    _option("--format", choices=("csv", "json"), help="with --write-item: the format of the update (default: csv)"),
+)
 
 
 def get_cli_commands() -> list[GroupCommand]:
@@ -177,6 +198,7 @@ COMMANDS = (
     _command("submit", "Check a file, send it in batches, and wait until they are applied", (*_CHECKS, *_SUBMIT)),
     _command("status", "Tell how far jobs are; one look at each", _STATUS),
     _command("export", "Write a plan's items, as they are now, into a file", _EXPORT),
+    _command("probe", "Tell how a tenant answers where the documents are silent; a report without secrets", _PROBE),
     ActionCommand(
         "simulate",
         help="Run a local AchieveIt for development until Ctrl-C (extra: simulator)",

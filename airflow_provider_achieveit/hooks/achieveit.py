@@ -140,6 +140,11 @@ class AchieveItHook(BaseHook):
                 f"There is no connection {self.achieveit_conn_id!r}: make one of type achieveit ({error})"
             ) from None
 
+    def get_plan_id(self) -> str:
+        """Return the plan that the connection's extra field ``plan_id`` names; empty: none."""
+        with self._settings_told():
+            return str(self._connection().extra_dejson.get("plan_id") or "").strip()
+
     def plan_url(self, plan_id: str) -> str | None:
         """Return the address of a plan in AchieveIt's web application, None where the connection has no ``web_url``.
 
