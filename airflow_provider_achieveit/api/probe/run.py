@@ -45,7 +45,7 @@ _UNANSWERED = 2
 """So many questions in a row without an answer, and no more are asked."""
 _SHORTEST_SECRET = 3
 _ADDRESS = "export_address"
-_OTHER_FIELDS = ("differs", "missing", "unknown")
+_OTHER_FIELDS = {"differs": "differ", "missing": "are missing", "unknown": "are unknown"}
 
 
 class Carrier(Protocol):
@@ -206,7 +206,9 @@ class Probe:
         if page:
             self._fields = fields_seen(page.items, self._names)
             others = Counter(row["verdict"] for row in self._fields)
-            told = ", ".join(f"{others[verdict]} {verdict}" for verdict in _OTHER_FIELDS if others[verdict])
+            told = ", ".join(
+                f"{others[verdict]} {words}" for verdict, words in _OTHER_FIELDS.items() if others[verdict]
+            )
             verdict = Verdict.DIFFERS if told else Verdict.AS_EXPECTED
             self._findings[FIELDS.name] = Finding(
                 verdict, f"{len(page.items)} items; fields: {told or 'as documented'}"
@@ -285,7 +287,7 @@ class Probe:
     def _why_not(self, topic: Topic) -> str:
         if topic is FIELDS and not self.stopped:
             return "the plan could not be read" if self._plan_id else "no plan was named"
-        if topic is JOB_ID and self._update is None:
+        if topic in (JOB_ID, JOB_STATUS) and self._update is None:
             return "--write-item was not given"
         if topic is JOB_ID and self.plan_read is False:
             return "the plan could not be read"
