@@ -143,6 +143,11 @@ answers = st.builds(
     bodies.map(str.encode),
     st.just(f"https://{CANARY}.example/"),
 )
+calm = answers.filter(lambda answer: answer.status not in (429, 503))
+page_answers = pages.map(lambda page: ApiResponse(200, {}, json.dumps(page).encode()))
+taken = st.sampled_from([{"jobId": "a-1"}, {"id": CANARY}, {CANARY: CANARY}]).map(
+    lambda body: ApiResponse(200, {}, json.dumps(body).encode())
+)
 broken = st.sampled_from([FailureKind.UNAVAILABLE, FailureKind.UNSURE]).map(
     lambda kind: ApiError(Failure(kind, f"no answer of {CANARY}"))
 )
@@ -151,10 +156,17 @@ broken = st.sampled_from([FailureKind.UNAVAILABLE, FailureKind.UNSURE]).map(
 @given(data=st.data())
 def test_nothing_that_was_said_is_told(data: st.DataObject) -> None:
     sent: list[ApiRequest] = []
+    # Else a 429 would soon end every round.
+    unrest = data.draw(st.integers(0, 50))
 
     def ask(request: ApiRequest, what: str, *, signed: bool) -> ApiResponse:
         sent.append(request)
-        answer = data.draw(answers | broken if len(sent) > 2 else answers)
+        if what.endswith("address"):
+            answer = data.draw(page_answers)
+        elif what.endswith("marked update"):
+            answer = data.draw(taken | answers | broken)
+        else:
+            answer = data.draw(calm if len(sent) < unrest else answers | broken)
         if isinstance(answer, ApiError):
             raise answer
         return answer
@@ -177,7 +189,20 @@ def test_nothing_that_was_said_is_told(data: st.DataObject) -> None:
     assert (document["updates_sent"] == 0) or "POST" in [request.method for request in sent]
 
 
-def test_an_interrupt_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("base_url", "seen"),
+    [("https://api.achieveit.com", {"commentCount", "acmeScore"}), ("https://proxy.acme.com", {"commentCount"})],
+)
+def test_a_host_of_ones_own_is_in_no_name(base_url: str, seen: set[str]) -> None:
+    page = {"items": [{"commentCount": 1, "acmeScore": 2}], "totalCount": 1}
+    answer = ApiResponse(200, {}, json.dumps(page).encode())
+    probe = Probe(lambda request, what, *, signed: answer, base_url=base_url, api_key=KEY, plan_id="x")
+    probe.run()
+    unknown = {row["field"] for row in probe.document()["fields"] if row["verdict"] == "unknown"}
+    assert unknown - {WITHHELD} == seen
+
+
+def test_an_interrupt_is_told() -> None:
     def ask(request: ApiRequest, what: str, *, signed: bool) -> ApiResponse:
         if what.endswith("older address"):
             raise KeyboardInterrupt
