@@ -118,8 +118,8 @@ class AsyncAchieveItClient:
 
         while wait.pending:
             first, *others = (look(job_id) for job_id in wait.pending)
-            # Most waits have one job. A task for it would be fifteen objects more, and Python's garbage collection, which
-            # stops the event loop, goes through those of thousands of waits.
+            # Most waits have one job. A task for it would be fifteen objects more, and Python's garbage collection,
+            # which stops the event loop, goes through all of thousands of waits.
             await (asyncio.gather(first, *others) if others else first)
             if line := wait.report(time.time()):
                 log.info(line)

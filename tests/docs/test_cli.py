@@ -55,7 +55,7 @@ def test_the_scripts_do_what_they_say(
         here = script.replace("/data/", f"{tmp_path}/")
         subprocess.run(["sh", "-c", here], cwd=tmp_path, check=True)
     assert json.loads((tmp_path / "kpis.result.json").read_text())["rows_submitted"] == 1
-    assert len(simulator.world.batches) == 2, "one with a ledger, one without"
+    assert len(simulator.world.batches) == 3, "the probe's, one with a ledger, one without"
 
 
 def test_every_command_and_exit_code_is_told() -> None:
