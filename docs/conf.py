@@ -52,6 +52,8 @@ nitpick_ignore_regex = [("py:.*", r"(?!\.?airflow_provider_achieveit).*")]
 html_theme = "furo"
 html_title = f"AchieveIt for Apache Airflow {version}"
 html_extra_path = ["site_root"]
+html_static_path = ["site_static"]
+html_css_files = ["narrow.css"]
 html_copy_source = False
 html_show_sphinx = False
 
