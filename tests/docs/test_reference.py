@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_achieveit import exceptions, retry_policy
+from airflow_provider_achieveit.cli.definition import COMMANDS
 from airflow_provider_achieveit.get_provider_info import get_provider_info
 from tests.docs.blocks import ROOT
 
@@ -42,6 +43,11 @@ def public_names() -> set[str]:
 def test_every_public_name_is_there() -> None:
     assert public_names() <= set(NAMES)
     assert f".. automodule:: {exceptions.__name__}\n" in "\n".join(PAGES)
+
+
+def test_every_command_is_there() -> None:
+    shown = re.findall(r"^```\{command-help\} airflow_provider_achieveit (\w+)$", "\n".join(PAGES), re.MULTILINE)
+    assert shown == [command.name for command in COMMANDS]
 
 
 def signature_of(thing: Any) -> list[inspect.Parameter]:
