@@ -280,7 +280,7 @@ def export_dag(**options: Any) -> DAG:
 def test_an_export_tells_of_its_table(simulator: RunningSimulator, lake: str) -> None:
     waiting = consumer(Asset(f"{lake}/plan_items"))
     inlets: list[Any] = []
-    run = run_dag(export_dag(on_success_callback=lambda context: inlets.extend(context["task"].inlets)))
+    run = run_dag(export_dag(on_success_callback=lambda context: inlets.extend(context["ti"].task.inlets)))
     result = run.xcom("work")
     [event] = events(run)
     assert (event.uri, event.queued) == (f"{lake}/plan_items", [waiting])
