@@ -72,6 +72,10 @@ def test_names_that_look_like_fields_are_told(name: str, told: bool) -> None:
     assert NAMES.told(name) == (name if told else WITHHELD)
 
 
+def test_what_no_name_may_hold_is_not_shown_beside_a_traceback() -> None:
+    assert "s3cret" not in repr(NAMES)
+
+
 def test_of_headers_known_names_are_told_and_three_values() -> None:
     headers = {
         "content-type": "Application/JSON; Charset=UTF-8",

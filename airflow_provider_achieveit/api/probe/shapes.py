@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_achieveit.api.contract import (
@@ -75,7 +75,7 @@ class Names:
     :param secrets: texts that no name may hold, in any case: the key, the host, ids.
     """
 
-    secrets: frozenset[str] = frozenset()
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     def told(self, name: str) -> str:
         """Return a name, or :data:`WITHHELD` in its place."""
