@@ -473,6 +473,16 @@ class TestClear:
         assert bench.push(rows(1), achieveit_conn_id="achieveit_production") == "success"
         assert bench.posts == 2
 
+    def test_c11_another_host_is_another_achieveit(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection that led to the simulator, say, then to the tenant, and back."""
+        connection = bench.simulator.connection()
+        for host, posts in (("127.0.0.1", 1), ("localhost", 2), ("127.0.0.1", 2)):
+            monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", connection.replace("127.0.0.1", host))
+            for _ in range(2):
+                assert bench.push(rows(1)) == "success"
+                assert bench.posts == posts
+                bench.clear()
+
     def test_c12_jobs_of_rows_that_are_gone_are_awaited(self, bench: Bench, slow_jobs: Callable[[float], None]) -> None:
         slow_jobs(0.6)
         bench.push(rows(1), wait_for_completion=False)

@@ -21,6 +21,7 @@ def open_store(
     *,
     kind: UpdateKind,
     achieveit_conn_id: str,
+    server: str,
     durable: bool,
     ledger_conn_id: str | None,
     ledger_table: str,
@@ -31,6 +32,7 @@ def open_store(
     :param context: the task's.
     :param kind: progress or metric updates.
     :param achieveit_conn_id: the connection the batches go through.
+    :param server: host of the AchieveIt that it leads to; another one has another account.
     :param durable: whether anything is to be written down.
     :param ledger_conn_id: the SQL connection of the ledger, if one is wanted.
     :param ledger_table: its table.
@@ -42,7 +44,7 @@ def open_store(
     from airflow_provider_achieveit.stores.task_state import TaskStateStore
 
     kept = context.get("task_state_store") if durable else None
-    airflows: SubmissionStore = NoStore() if kept is None else TaskStateStore(kept, kind, achieveit_conn_id)
+    airflows: SubmissionStore = NoStore() if kept is None else TaskStateStore(kept, kind, achieveit_conn_id, server)
     if not ledger_conn_id:
         if durable and kept is None:
             log.warning(
@@ -66,6 +68,7 @@ def open_store(
         try_number=ti.try_number,
         kind=kind,
         achieveit_conn_id=achieveit_conn_id,
+        server=server,
     )
     try:
         engine = ledger_engine(database_hook(ledger_conn_id))

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipExc
 from airflow_provider_achieveit import metrics
 from airflow_provider_achieveit.api.contract import BodyFormat, UpdateField, UpdateKind
 from airflow_provider_achieveit.assets.events import add_outlet, emit_submitted, plan_asset
+from airflow_provider_achieveit.assets.plan import api_host
 from airflow_provider_achieveit.exceptions import (
     AchieveItInvalidRowsError,
     AchieveItJobTimeoutError,
@@ -262,7 +263,8 @@ class _SubmitUpdatesOperator(TellsLineage, BaseOperator):
                 # Checks the plan id before anything is sent.
                 plan_asset(self.achieveit_conn_id, self.plan_id or "")
             check_rejects_path(self.rejects_path, self.path)
-            store = stack.enter_context(self._store(context))
+            server = api_host(client.config.base_url) if client else ""
+            store = stack.enter_context(self._store(context, server))
             try:
                 prepared = stack.enter_context(self._prepare(context))
             except (ValueError, TypeError) as error:
@@ -305,13 +307,18 @@ class _SubmitUpdatesOperator(TellsLineage, BaseOperator):
                     achieveit_conn_id=self.achieveit_conn_id,
                     deadline=deadline,
                     poll_interval=self.poll_interval,
-                    payload={"counts": counts, "batches": pack(batches), "try_number": context["ti"].try_number},
+                    payload={
+                        "counts": counts,
+                        "batches": pack(batches),
+                        "server": server,
+                        "try_number": context["ti"].try_number,
+                    },
                 ),
                 method_name="execute_complete",
                 # Holds even when no triggerer is running; a little later, so that the trigger can tell more.
                 timeout=timedelta(seconds=max(deadline - time.time(), 0) + _DEFER_MARGIN),
             )
-        return self._finish(context, self._wait(waiting, deadline), batches, counts)
+        return self._finish(context, self._wait(waiting, deadline), batches, counts, server)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Read the trigger's event: the same result as a synchronous wait, or a typed error."""
@@ -321,7 +328,8 @@ class _SubmitUpdatesOperator(TellsLineage, BaseOperator):
             # Airflow 3.0 resumes a retry with the event of the try before, instead of executing it.
             return self._run(context, give_up_at=time.time() + self.wait_timeout)
         batches = unpack(payload["batches"])
-        return self._finish(context, outcome, batches, payload["counts"])
+        # That of the sending: the connection may have been changed meanwhile.
+        return self._finish(context, outcome, batches, payload["counts"], payload["server"])
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where no triggerer answered in time, find out from here what became of the jobs."""
@@ -446,13 +454,14 @@ class _SubmitUpdatesOperator(TellsLineage, BaseOperator):
     def _job_ids(batches: list[SubmittedBatch]) -> list[str]:
         return [batch.job_id for batch in batches if batch.job_id and not batch.unchanged]
 
-    def _store(self, context: Context) -> AbstractContextManager[SubmissionStore]:
+    def _store(self, context: Context, server: str) -> AbstractContextManager[SubmissionStore]:
         # A dry run is no submission: nothing of it is written down.
         durable = self.durable and not self.only_plan
         return open_store(
             context,
             kind=self.kind,
             achieveit_conn_id=self.achieveit_conn_id,
+            server=server,
             durable=durable,
             ledger_conn_id=self.ledger_conn_id if durable else None,
             ledger_table=self.ledger_table,
@@ -480,12 +489,17 @@ class _SubmitUpdatesOperator(TellsLineage, BaseOperator):
             return client.wait_for_jobs(self.kind, wait)
 
     def _finish(
-        self, context: Context, outcome: WaitOutcome, batches: list[SubmittedBatch], counts: dict[str, int]
+        self,
+        context: Context,
+        outcome: WaitOutcome,
+        batches: list[SubmittedBatch],
+        counts: dict[str, int],
+        server: str,
     ) -> dict[str, Any]:
         from airflow_provider_achieveit.stores.records import BatchState
         from airflow_provider_achieveit.submission import settle
 
-        with self._store(context) as store:
+        with self._store(context, server) as store:
             settled = settle(store, batches, outcome, generation=context["ti"].max_tries)
         metrics.jobs_ended(outcome, self.kind, {batch.job_id: batch.sent_at for batch in settled})
         names = {batch.job_id: batch.filename for batch in settled if batch.job_id}

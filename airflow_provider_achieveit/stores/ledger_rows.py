@@ -37,6 +37,7 @@ class TaskKey:
     :param try_number: the present try.
     :param kind: progress or metric updates.
     :param achieveit_conn_id: the connection they are sent through.
+    :param server: host of the AchieveIt that it leads to, with its port if that is not 443. Empty: not told.
     """
 
     dag_id: str
@@ -46,11 +47,12 @@ class TaskKey:
     try_number: int
     kind: UpdateKind
     achieveit_conn_id: str
+    server: str = ""
 
     @property
     def slot(self) -> str:
         """Within which the same content is the same batch; a hash, because MySQL cannot index the names themselves."""
-        names = [self.dag_id, self.task_id, self.run_id, self.kind.value, self.achieveit_conn_id]
+        names = [self.dag_id, self.task_id, self.run_id, self.kind.value, self.achieveit_conn_id, self.server]
         # Rows are found by it: never change how it is made.
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 

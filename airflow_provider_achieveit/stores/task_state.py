@@ -32,13 +32,14 @@ class TaskStateStore:
     :param store: ``context["task_state_store"]``.
     :param kind: progress or metric updates; part of the keys.
     :param achieveit_conn_id: records of batches that went through another connection are not known.
+    :param server: host of the AchieveIt that it leads to; nor are those of another one. Empty: not told.
     """
 
-    def __init__(self, store: Any, kind: UpdateKind, achieveit_conn_id: str) -> None:
+    def __init__(self, store: Any, kind: UpdateKind, achieveit_conn_id: str, server: str = "") -> None:
         self._store = store
         # Tries in flight during an upgrade look for these keys: never rename them.
         self._prefix = f"achieveit_{kind.value}_"
-        self._conn_id = achieveit_conn_id
+        self._through = {"conn_id": achieveit_conn_id, "server": server}
         self._known: dict[str, BatchRecord | None] = {}
         self._keys: dict[str, str] = {}
         self._sent_under: dict[str, int] = {}
@@ -66,9 +67,9 @@ class TaskStateStore:
         """Return the record of a batch, or None."""
         if fingerprint not in self._known:
             kept = self._store.get(self._key(fingerprint), None)
-            if isinstance(kept, dict) and kept.get("conn_id", self._conn_id) != self._conn_id:
-                # The same content went through another connection: that record stays, ours has a key beside it.
-                self._keys[fingerprint] = f"{self._prefix}{fingerprint}@{self._conn_id}"
+            if isinstance(kept, dict) and any(kept.get(name, ours) != ours for name, ours in self._through.items()):
+                # The same content went to another AchieveIt: that record stays, ours has a key beside it.
+                self._keys[fingerprint] = f"{self._prefix}{fingerprint}@{'@'.join(self._through.values())}"
                 kept = self._store.get(self._key(fingerprint), None)
             ours = isinstance(kept, dict)
             self._known[fingerprint] = _record(kept) if ours else None
@@ -93,7 +94,7 @@ class TaskStateStore:
         self._write(fingerprint, record, self._sent_under[fingerprint])
 
     def _write(self, fingerprint: str, record: BatchRecord, plan: int) -> None:
-        kept = asdict(record) | {"state": record.state.value, "conn_id": self._conn_id, "plan": plan}
+        kept = asdict(record) | {"state": record.state.value, "plan": plan} | self._through
         del kept["elsewhere"]
         self._store.set(self._key(fingerprint), kept)
         self._known[fingerprint] = record
