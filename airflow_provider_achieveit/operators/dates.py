@@ -37,7 +37,7 @@ def date_for_all(context: Mapping[str, Any], given: Any, columns: Collection[str
     :param given: what the DAG's author wants it to be, after rendering; None: nothing.
     :param columns: the fields or columns that the rows have; None where only the rows tell.
     :param log: the task's logger.
-    :raises ValueError: the template gave nothing, or the run has no date.
+    :raises ValueError: the template gave nothing.
     """
     if isinstance(given, str) and not given.strip():
         raise ValueError("as_of_date is empty: its template gave nothing")
@@ -45,6 +45,10 @@ def date_for_all(context: Mapping[str, Any], given: Any, columns: Collection[str
         return given
     if columns is None or UpdateField.AS_OF_DATE in columns:
         return None
-    moment, told_by = run_moment(context)
+    try:
+        moment, told_by = run_moment(context)
+    except ValueError:
+        # On the command line. Whatever column is missing is told by the check of the columns.
+        return None
     log.info("No column holds a date: every row gets the day of %s, %s", told_by, moment)
     return moment

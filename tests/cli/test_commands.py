@@ -62,6 +62,12 @@ class TestValidate:
         assert done.err.count("row 3, external_id '': missing") == 1
         assert "error: 2 of 3 rows rejected, nothing was sent; mend the source" in done.err
 
+    def test_which_column_is_missing_where_no_run_has_a_date(self, run: Run) -> None:
+        Path("kpis.csv").write_text("KPI,Ampel\npat-nps,On Track\n", encoding="utf-8")
+        assert "no column 'external_id' for 'external_id': " in run("validate", "kpis.csv").err
+        done = run("validate", "kpis.csv", "--columns", "external_id=KPI,status=Ampel")
+        assert "need 'as_of_date'; name its column in the source or give one as_of_date" in done.err
+
     def test_rejects_do_not_take_the_place_of_the_source(self, run: Run) -> None:
         path = write(GOOD + BAD)
         Path("link.csv").symlink_to(path)

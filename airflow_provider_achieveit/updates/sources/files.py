@@ -63,6 +63,8 @@ def _csv_stream(path: OpenablePath) -> Iterator[Any]:
                 if len(row) < 2 and not "".join(row).strip():
                     continue
                 if not names:
+                    if len(row) == 1 and (other := next((sign for sign in ";\t|" if sign in row[0]), "")):
+                        _unreadable(path, f"one column only, {row[0]!r}: separate with commas, not with {other!r}")
                     names = row
                     yield names
                 elif len(row) == len(names):
@@ -74,7 +76,7 @@ def _csv_stream(path: OpenablePath) -> Iterator[Any]:
         except csv.Error as error:
             _unreadable(path, f"no CSV: in the row that begins at line {lines_read + 1}: {error}")
         except UnicodeDecodeError as error:
-            _unreadable(path, f"no CSV in UTF-8: {error}")
+            _unreadable(path, f"no CSV in UTF-8: {error}. Save it in UTF-8")
         if not names and lines_read:
             _unreadable(path, "no CSV: the file is empty, it lacks even a header")
 
