@@ -564,9 +564,9 @@ class TestMapped:
 
 class TestBackfill:
     def test_b1_every_run_has_an_account_of_its_own(self, bench: Bench) -> None:
-        for run_id in ("backfill__1", "backfill__2"):
+        for run_id in ("manual__1", "manual__2", "backfill__1"):
             assert bench.push(rows(1), run_id=run_id) == "success"
-        assert bench.posts == 2
+        assert bench.posts == 3
 
     def test_b2_a_run_that_is_reprocessed_is_a_cleared_one(self, bench: Bench) -> None:
         """Airflow's backfill clears the run it finds (airflow.models.backfill, reprocess_behavior)."""
