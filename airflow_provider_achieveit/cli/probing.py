@@ -114,6 +114,9 @@ def how_it_ended(probe: Probe) -> tuple[ExitCode, str]:
         return ExitCode.LOOK_FIRST, told
     if probe.stopped:
         return ExitCode.REPEAT, told
+    if probe.key_refused and not probe.plan_read:
+        mend = "save a valid API key as the password of the connection, and look whether the command check accepts it"
+        return ExitCode.FAILED, f"{told} The key was not accepted (401): {mend}."
     if probe.plan_read is False:
         return ExitCode.FAILED, f"{told} The plan could not be read: look at export_address."
     return ExitCode.DONE, told

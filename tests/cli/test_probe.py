@@ -152,6 +152,18 @@ class TestTenants:
             assert done[question] == ("not asked", "the plan could not be read")
         assert done["wrong_key"][0] == "as expected"
 
+    def test_one_that_refuses_the_key(
+        self, run: Run, simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection = json.loads(simulator.connection()) | {"password": "wrong-key-4711"}
+        for extra in (connection["extra"], {"allow_http": True}):
+            monkeypatch.setenv("AIRFLOW_CONN_ACHIEVEIT_DEFAULT", json.dumps(connection | {"extra": extra}))
+            done = run("probe")
+            assert (done.code, run("check").code) == (1, 1)
+            assert "The key was not accepted (401)" in done.err
+            assert "export_address" not in done.err
+            assert "wrong-key" not in done.out + done.err
+
     def test_a_proxy_that_answers_for_it(self, probe: Callable[..., Probed], simulator: RunningSimulator) -> None:
         simulator.faults.add("status", status=200, body=PROXY_PAGE, headers={"Content-Type": "text/html"}, times=None)
         done = probe(*UPDATE)

@@ -81,6 +81,7 @@ class Probe:
     :ivar updates_sent: 0 or 1, or ``unsure`` where nobody can tell.
     :ivar job_id: the job of the update, once it is known.
     :ivar plan_read: whether a page of the plan could be read; None: not asked yet.
+    :ivar key_refused: whether the connection's own key was answered with 401.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Probe:
         self._limit_met = ""
         self._rate_headers: set[str] = set()
         self.plan_read: bool | None = None
+        self.key_refused = False
         self.stopped = ""
         self.requests_sent = 0
         self.updates_sent: int | Literal["unsure"] = 0
@@ -190,6 +192,7 @@ class Probe:
         shape = answer_shape(response, self._names)
         finding.answers.append({"asked": ask.what, **shape})
         self._rate_headers.update(rate_headers(response.headers))
+        self.key_refused |= ask.signed and contract.failure(response, "").kind is FailureKind.AUTH
         told = f"{shape['status']}, {shape['body']}"
         if contract.asks_to_wait(response):
             self.stopped = "AchieveIt asked for fewer requests"
