@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -32,12 +33,21 @@ def test_it_goes_as_it_says(terminal: Terminal, airflow_db: None) -> None:
     dag_file(DAG, dags, "tutorial")
     for console in CONSOLES:
         terminal.type(console)
+    terminal.type("$ airflow dags test tutorial > again.log 2>&1\n")
+    assert "rows_submitted 3, rows_rejected 0, rows_unchanged 0" in (terminal.directory / "again.log").read_text()
+    (terminal.directory / "kpis.csv").unlink()
+    terminal.type("$ airflow dags test tutorial > run.log 2>&1\n")
+    [look] = [line for console in CONSOLES for line, _ in steps(console) if "run.log" in line and "grep" in line]
+    terminal.type(f"$ {look}\nFileNotFoundError: [Errno 2] No such file or directory: '/home/ann/kpis.csv'\n")
 
 
 def test_what_is_installed_exists() -> None:
-    _, _, (install, _) = steps(INSTALL)
+    (version, shown), _, _, (install, _) = steps(INSTALL)
     pip, verb, option, constraints, package, warehouse = shlex.split(install)
     assert (pip, verb, option) == ("pip", "install", "--constraint")
+    assert version == "python3 --version"
+    [python] = re.findall(r"^Python (\d+\.\d+)\.", shown)
+    assert f"-py{python}.txt" in constraints
     locked = ROOT.parent / constraints.replace("airflow-provider-achieveit", ROOT.name, 1)
     names = [line.partition("==")[0] for line in Path(locked).read_text(encoding="utf-8").splitlines()]
     assert warehouse in names
