@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow_provider_achieveit.cli.failures import NOT_WRITTEN_DOWN, ExitCode, StoppedError, stopped_by
 from airflow_provider_achieveit.cli.running import Answer, command
 from airflow_provider_achieveit.cli.task import CommandTask, absolute, run_operator
+from airflow_provider_achieveit.exceptions import AchieveItJobRefusedError
 
 if TYPE_CHECKING:
     from airflow_provider_achieveit.api.client import AchieveItClient
@@ -69,7 +70,9 @@ def submit(args: Namespace) -> Answer:
         operator.on_kill()
         raise StoppedError(ExitCode.INTERRUPTED, _interrupted(task, has_ledger), job_ids=task.job_ids) from None
     except Exception as error:
-        stopped = stopped_by(error, job_ids=task.job_ids, repeat_is_safe=has_ledger or not task.job_ids)
+        # The only batch was refused: nothing is there that could be there twice.
+        nothing_applied = not task.job_ids or (isinstance(error, AchieveItJobRefusedError) and len(task.job_ids) == 1)
+        stopped = stopped_by(error, job_ids=task.job_ids, repeat_is_safe=has_ledger or nothing_applied)
         if stopped is None:
             raise
         raise stopped from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -14,6 +15,11 @@ from airflow_provider_achieveit.exceptions import (
 )
 
 NOT_WRITTEN_DOWN = "No ledger was given: the same command again would send again what was sent."
+_SAYS_TASK = re.compile(r"\b(clear|mark) (this|the) task\b|\bretry\b", re.IGNORECASE)
+_TASK_IS_COMMAND = (
+    "Here the task is this command: to retry or to clear it is to give the command again, to mark it as success is to "
+    "leave it at that."
+)
 _BAD_FILE = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
@@ -62,6 +68,8 @@ def stopped_by(error: Exception, *, job_ids: Sequence[str] = (), repeat_is_safe:
         return None
     if isinstance(error, OSError) and error.filename:
         message = f"{error.filename}: {error.strerror}"
+    if _SAYS_TASK.search(message):
+        message += f"\n{_TASK_IS_COMMAND}"
     if not repeat_is_safe:
         code = ExitCode.LOOK_FIRST if code is ExitCode.REPEAT else code
         message += f"\n{NOT_WRITTEN_DOWN} Ask for the jobs with the command status."

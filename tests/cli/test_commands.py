@@ -207,8 +207,14 @@ class TestSubmit:
         error = done.document["error"]
         assert (done.code, error["type"]) == (1, "AchieveItJobRefusedError")
         assert "nobody" in error["message"]
-        assert "the same command again would send again what was sent" in error["message"]
+        assert "Here the task is this command" in error["message"], "it says to clear the task"
+        assert "would send again" not in error["message"], "nothing was applied"
         assert len(done.document["job_ids"]) == 1
+
+    def test_refused_data_beside_other_data(self, run: Run) -> None:
+        done = run("submit", write(GOOD + LATER.replace("pat-nps", "nobody")), "--batch-size", "1", "-o", "json")
+        assert done.code == 1
+        assert "the same command again would send again what was sent" in done.document["error"]["message"]
 
     def test_worth_repeating_where_nothing_was_sent(self, run: Run, impatient: RunningSimulator) -> None:
         simulator = impatient
@@ -216,6 +222,7 @@ class TestSubmit:
         done = run("submit", write())
         assert (done.code, posts(simulator)) == (75, 0)
         assert "HTTP 503" in done.err
+        assert "Here the task is this command" in done.err, "it says what a retry does"
         assert "No ledger" not in done.err
 
     def test_not_worth_repeating_where_something_was_sent(self, run: Run, impatient: RunningSimulator) -> None:
@@ -237,6 +244,8 @@ class TestSubmit:
         done = run("submit", write())
         assert (done.code, posts(simulator)) == (3, 1)
         assert "Nobody can tell whether batch achieveit_cli.submit_progress.kpis-csv-" in done.err
+        assert "mark this task as success" in done.err
+        assert "Here the task is this command" in done.err
         simulator.faults.add("reset", method="POST", after=True)
         assert run("submit", write(), "--on-unsure", "resubmit").code == 0
 
