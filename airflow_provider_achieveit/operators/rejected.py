@@ -75,7 +75,7 @@ def refuse_rejects(prepared: Prepared, *, skip_invalid: bool, path: str | None) 
     raise AchieveItInvalidRowsError(
         f"{prepared.rows_rejected} of {prepared.rows_read} rows rejected, nothing was sent; {advice}.\n"
         + "\n".join(told)
-        + f"\nAll of them are in {path or 'the log above'}."
+        + f"\nAll of them are {f'in {path}' if path else 'told above'}."
     )
 
 
