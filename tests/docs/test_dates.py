@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from airflow_provider_achieveit.updates.dates import as_of_date_check
-from tests.airflow_versions import needs_runs_without_dates
+from tests.airflow_versions import AIRFLOW, needs_runs_without_dates
 from tests.dag_runs import run_dag
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.dags import dag_of
+from tests.docs.terminal import steps
 
 PAGE = (ROOT / "docs" / "dates.md").read_text(encoding="utf-8")
 
@@ -43,6 +45,16 @@ def test_its_dag_sends_the_rows_of_the_day(
     assert run_dag(dag_of(source, tmp_path), logical_date=logical_date).state == "success"
     [entry] = simulator.world.item("pat-nps").history
     assert entry.as_of_date == day
+
+
+def test_the_backfills_are_commands_of_airflow() -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    newer, older = blocks("docs/dates.md", "console", "A backfill of pushes")
+    [(line, _)] = steps(newer if AIRFLOW >= (3,) else older)
+    args = get_parser().parse_args(shlex.split(line)[1:])
+    [source] = blocks("docs/dates.md", "python")
+    assert f'DAG("{args.dag_id}"' in source
 
 
 def test_days_are_what_the_table_says() -> None:
