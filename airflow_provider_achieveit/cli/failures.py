@@ -68,6 +68,8 @@ def stopped_by(error: Exception, *, job_ids: Sequence[str] = (), repeat_is_safe:
         return None
     if isinstance(error, OSError) and error.filename:
         message = f"{error.filename}: {error.strerror}"
+    if isinstance(error, FileExistsError):
+        message += ". It is never overwritten: choose another name"
     if _SAYS_TASK.search(message):
         message += f"\n{_TASK_IS_COMMAND}"
     if not repeat_is_safe:

@@ -300,7 +300,7 @@ class TestReport:
         Path("probe.md").write_text("mine", encoding="utf-8")
         done = run("probe", "--report", "probe.md")
         assert (done.code, simulator.world.requests) == (2, [])
-        assert "probe.md: File exists" in done.err
+        assert "probe.md: File exists. It is never overwritten: choose another name" in done.err
         assert Path("probe.md").read_text(encoding="utf-8") == "mine"
 
     def test_it_has_all_answers_and_fields(self, run: Run, simulator: RunningSimulator) -> None:
