@@ -54,6 +54,20 @@ def test_every_make_target_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_what_is_installed_exists() -> None:
+    [block] = blocks("README.md", "console", "Install")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for line, _ in steps(block):
+        pip, verb, option, constraints, package = shlex.split(line)
+        assert (pip, verb, option) == ("pip", "install", "--constraint")
+        assert (ROOT / constraints).exists()
+        name, extras = re.findall(r"^(.+?)\[(\w+)\]", package)[0]
+        assert name in (".", project["name"])
+        assert extras in project["optional-dependencies"]
+    [told] = re.findall(r"^Extras: (.+?)\. ", README, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", told)) == set(project["optional-dependencies"])
+
+
 def test_the_environment_variable_is_a_connection(terminal: Terminal) -> None:
     [block] = blocks("README.md", "console", "The connection")
     terminal.type(block)
@@ -68,6 +82,7 @@ def test_the_simulator_starts_and_misbehaves_on_request(terminal: Terminal) -> N
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert install == "pip install '.[simulator]'"
     assert "simulator" in project["optional-dependencies"]
+    terminal.instead["$PWD"] = str(terminal.directory)
     terminal.type(f"$ {run}\n")
     [(line, _)] = steps(fault)
     terminal.type(f"$ {line.replace('curl', 'curl --silent --fail --output answer.json')}\n")
