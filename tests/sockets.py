@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def misbehaving(serve: Callable[[socket.socket], None]) -> Iterator[tuple[int, dict[str, int]]]:
+def misbehaving(serve: Callable[[socket.socket], object]) -> Iterator[tuple[int, dict[str, int]]]:
     """Listen on a port and hand every connection to ``serve``."""
     seen = {"connections": 0}
     with socket.create_server(("127.0.0.1", 0)) as server:

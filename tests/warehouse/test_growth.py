@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_achieveit.api import contract
+from airflow_provider_achieveit.warehouse.databases.catalog import catalog_of
 from airflow_provider_achieveit.warehouse.errors import TableMismatchError
 from airflow_provider_achieveit.warehouse.model import Mode, Nested
 from tests.warehouse.loading import NOW, SUFFIXES, load, plan_items, state
@@ -92,6 +93,18 @@ def test_a_table_of_the_users_own_gets_no_columns(warehouse: Warehouse, column: 
     with pytest.raises(TableMismatchError, match=rf"plan_items_tags exists but lacks the column\(s\) .*{column}"):
         load(warehouse, plan_items(3))
     assert warehouse.read("plan_items_tags", order="1") == before
+
+
+@pytest.mark.parametrize("warehouse", ["postgresql+psycopg2"], indirect=True)
+def test_a_table_that_another_load_makes_in_between_is_one(warehouse: Warehouse) -> None:
+    warehouse.execute(f"CREATE TABLE {warehouse.name('earlier')} (id INTEGER)")
+    with warehouse.engine().connect() as connection, connection.begin():
+        catalog = catalog_of(connection)
+        assert catalog.is_table("earlier", warehouse.schema)
+        assert not catalog.is_table("later", warehouse.schema)
+        warehouse.execute(f"CREATE TABLE {warehouse.name('later')} (id INTEGER)")
+        assert catalog.has("later", warehouse.schema)
+        assert catalog.is_table("later", warehouse.schema)
 
 
 def test_tables_grow_while_they_are_loaded_and_made(warehouse: Warehouse) -> None:

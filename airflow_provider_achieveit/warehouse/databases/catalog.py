@@ -51,8 +51,8 @@ class Catalog:
 
     def is_table(self, name: str, schema: str | None) -> bool:
         """Tell whether something of this name is a table of the schema itself."""
-        # SQLite's names know no case.
-        return name.lower() in (found.lower() for found in self.inspector.get_table_names(schema=schema))
+        # The list that was read for the table before lacks one that another load has made since.
+        return any(name.lower() in _table_names(seen, schema) for seen in (self.inspector, inspect(self.connection)))
 
     def columns(self, name: str, schema: str | None) -> dict[str, FoundColumn]:
         """Return the columns of a table by their names, in lower case where case does not tell names apart."""
@@ -67,6 +67,11 @@ class Catalog:
         if isinstance(kind, NullType):
             return "of no type that is known"
         return kind.compile(dialect=self.connection.dialect)
+
+
+def _table_names(inspector: Inspector, schema: str | None) -> set[str]:
+    # SQLite's names know no case.
+    return {found.lower() for found in inspector.get_table_names(schema=schema)}
 
 
 def _must_be_given(column: Mapping[str, Any]) -> bool:
