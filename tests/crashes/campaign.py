@@ -130,7 +130,8 @@ class Campaign:
         assert self._zygote.stdout
         self._zygote.stdin.write(json.dumps(request) + "\n")
         self._zygote.stdin.flush()
-        answer = self._zygote.stdout.readline()
+        # Some versions of Airflow write a log there while they are imported.
+        answer = next((line for line in self._zygote.stdout if line.startswith("{")), "")
         assert answer, "the process that forks all others is gone: see processes.log"
         return json.loads(answer)
 
