@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 
 from airflow_provider_achieveit.simulator.server import RunningSimulator
-from tests.airflow_versions import NEWEST, needs_provider_commands
-from tests.cli.conftest import Ended
+from tests.airflow_versions import needs_provider_commands
+from tests.cli.conftest import Ended, own
 from tests.terminals import read_all, terminal
 
 AIRFLOW = str(Path(sys.executable).parent / "airflow")
@@ -51,12 +50,6 @@ def started(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-
-
-def own(told: str) -> str:
-    """Return what a command itself says: an older Airflow warns beside it, of its own parts."""
-    airflow = r".*(?:site-packages/airflow/.*Warning: |\.py:\d+\} WARNING - ).*\n"
-    return told if NEWEST else re.sub(airflow, "", told)
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -108,8 +101,6 @@ def test_ctrl_c_tells_what_was_sent_and_a_repeat_goes_on(
 ) -> None:
     ledger = {"conn_type": "sqlite", "host": str(tmp_path / "ledger.db")}
     monkeypatch.setenv("AIRFLOW_CONN_LEDGER", json.dumps(ledger))
-    # Without one an older Airflow says so.
-    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
     simulator.faults.add("status", path="/status/", status=202, times=None)
     command = ["submit", "kpis.csv", "--ledger-conn-id", "ledger", "--poll-interval"]
     with started(*MODULE, *command, "600", **PIPES) as process:
