@@ -44,8 +44,8 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 CHUNKS, CHUNK = depth(8, short=2), 8
 """64 schedules in all; a chunk is one test, whose runs share the wait for requests that come late."""
-KEY = "canary-" + "key-0123456789"
-"""In two parts: Airflow keeps the source of a DAG, which is this file, in its database."""
+KEY = "campaign-" + "key-0123456789"
+"""Nobody else's, and in two parts: Airflow keeps the source of a DAG, such as this file, in its database."""
 TIMEOUT = 0.2
 WAIT = 1.5
 NOT_TAKEN = (429, 500, 503)
