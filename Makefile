@@ -13,6 +13,10 @@ AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(wildcard constraints/airflow
 MATRIX = python=$$(sh scripts/find_python.sh "$(PYTHON)" "$(VENV)") \
     && TEST_DEPTH=short "$$python" scripts/test_matrix.py --uv $(UV_VENV)/bin/uv
 
+# Images of Python for Docker are often told to keep no bytecode; each of the suite's many processes of Airflow would then
+# compile all of it again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv lint test test-browser test-cluster cluster test-dialects test-matrix test-versions package test-package audit docs pictures demo benchmark-import benchmark-export benchmark-submit benchmark-triggerer lock clean
 
