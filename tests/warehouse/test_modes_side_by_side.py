@@ -22,7 +22,7 @@ from tests.warehouse.models import MODELS, rows_of, told_by
 from tests.warehouse.real_databases import Warehouse
 
 DATABASES = ["sqlite", "postgresql+psycopg2", "mariadb", "duckdb"]
-LOADS = depth(50, short=20)
+LOADS = depth(30, short=20)
 every_mode_of_some = pytest.mark.parametrize(
     ("warehouse", "mode"),
     # The longest tests of all: of the other two databases, the modes that are least alike.
