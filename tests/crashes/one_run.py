@@ -9,6 +9,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG
 from airflow.utils.db import initdb
 
+from tests import execution_api
 from tests.airflow_versions import AIRFLOW
 from tests.dag_runs import stored_xcoms
 from tests.going_run import GoingRun, register
@@ -52,6 +53,7 @@ def warm_up() -> None:
     """Build, once for all forks, what takes seconds to build; no thread and no connection is left behind."""
     if AIRFLOW < (3,):
         return
+    execution_api.keep_one()
     import httpx
     from airflow.sdk.execution_time.supervisor import in_process_api_server
 
