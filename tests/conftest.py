@@ -43,6 +43,17 @@ os.environ.update(
 )
 
 _PACKAGE = "airflow_provider_achieveit"
+_LONGEST = (
+    "test_crash_campaign",
+    "test_modes_side_by_side",
+    "test_modes_killed",
+    "test_modes_by_model",
+    "test_ledger_tables",
+    "test_whole_export",
+    "test_growth",
+    "test_tutorial",
+    "test_drift",
+)
 _ANSWERED_LATER = ["DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "SyntaxWarning"]
 
 if AIRFLOW < (3,):
@@ -64,6 +75,23 @@ def pytest_configure(config: pytest.Config) -> None:
         ignored.append("ignore:The .alias. attribute with value")
         for line in [*ignored, f"error:::{_PACKAGE}"]:
             config.addinivalue_line("filterwarnings", line)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each worker begin with some of the longest modules: at the end, one would run them while all others wait."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    # Each worker gets as many tests as any other, in their order, and those that are done take from the rest.
+    share, others = len(items) // workers, [item for item in items if item.path.stem not in _LONGEST]
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        first = [item for name in _LONGEST[worker::workers] for item in items if item.path.stem == name]
+        taken = max(0, share - len(first))
+        ordered += [*first, *others[:taken]]
+        del others[:taken]
+    items[:] = [*ordered, *others]
 
 
 def pytest_unconfigure() -> None:
