@@ -325,7 +325,7 @@ class TestStations:
         simulator.faults.add("status", path="/status/", status=202)
         told = [
             r"Read 1 rows so far \(0 s\), 0 of them cannot be sent",
-            r"Waiting for 1 of 1 job\(s\) since 0 s, 36\d\d s left: \S+\s",
+            r"Waiting for 1 of 1 job\(s\) since 0 s, 3[56]\d\d s left: \S+\s",
             r"All 1 job\(s\) are applied",
         ]
         assert_in_order(run({"rows": [GOOD]}, task_log), told)
