@@ -43,9 +43,9 @@ def named_batches(
 
 
 def _keep(directory: str, filename: str, body: bytes) -> None:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from airflow_provider_achieveit.operators.places import object_path
 
-    target = ObjectStoragePath(directory)
+    target = object_path(directory)
     target.mkdir(parents=True, exist_ok=True)
     (target / filename).write_bytes(body)
 

@@ -80,11 +80,10 @@ def refuse_rejects(prepared: Prepared, *, skip_invalid: bool, path: str | None) 
 
 
 def _write(rejects: Iterable[Reject], path: str) -> None:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
+    from airflow_provider_achieveit.operators.places import object_path
     from airflow_provider_achieveit.updates.rejects import write_rejects_csv
 
-    target = ObjectStoragePath(path)
+    target = object_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", encoding="utf-8", newline="") as stream:
         write_rejects_csv(stream, rejects)

@@ -40,11 +40,10 @@ def open_source(
         ):
             yield source
     elif path is not None:
-        from airflow.providers.common.compat.sdk import ObjectStoragePath
-
+        from airflow_provider_achieveit.operators.places import object_path
         from airflow_provider_achieveit.updates.sources.files import open_file
 
-        with closing(open_file(ObjectStoragePath(path, conn_id=path_conn_id))) as source:
+        with closing(open_file(object_path(path, path_conn_id))) as source:
             yield source
     else:
         from airflow_provider_achieveit.updates.sources.rows import read_rows
