@@ -18,7 +18,7 @@ from tests.warehouse.real_databases import Warehouse
 
 DATABASES = ["sqlite", "postgresql+psycopg2"]
 STEP = depth(1, short=7)
-"""Kills are at every boundary, or at every so manieth."""
+"""Kills are at every boundary, or at every seventh."""
 
 
 @pytest.fixture(scope="module")
