@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-import time
+import secrets
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +34,7 @@ class CommandTask:
         self.task_id = task_id
         self.run_id = run_id
         # Another number in each command: what is repeated by hand is a new round of tries.
-        self.max_tries = int(time.time()) % 2**31
+        self.max_tries = secrets.randbelow(2**31)
         self.xcoms: dict[str, Any] = {}
 
     @classmethod
