@@ -146,10 +146,11 @@ def missing(connection: Connection, tables: PlanTables) -> list[Table | Column[o
     :raises TableMismatchError: the schema does not exist, or a table there is of another mode, or cannot take the rows.
     """
     catalog = catalog_of(connection)
+    schema = tables.loads.schema
+    if schema and not catalog.has_schema(schema):
+        raise TableMismatchError(f"The schema {schema!r} does not exist in the warehouse. Create it first.")
     lacking: list[Table | Column[object]] = []
     for table in tables.kept:
-        if table.schema and not lacking and not catalog.has_schema(table.schema):
-            raise TableMismatchError(f"The schema {table.schema!r} does not exist in the warehouse. Create it first.")
         if not catalog.has(table.name, table.schema):
             lacking.append(table)
             continue

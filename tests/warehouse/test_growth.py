@@ -14,6 +14,7 @@ from airflow_provider_achieveit.api import contract
 from airflow_provider_achieveit.warehouse.databases.catalog import catalog_of
 from airflow_provider_achieveit.warehouse.errors import TableMismatchError
 from airflow_provider_achieveit.warehouse.model import Mode, Nested
+from tests.depth import depth
 from tests.warehouse.loading import NOW, SUFFIXES, load, plan_items, state
 from tests.warehouse.real_databases import Warehouse
 
@@ -110,7 +111,7 @@ def test_a_table_that_another_load_makes_in_between_is_one(warehouse: Warehouse)
 def test_tables_grow_while_they_are_loaded_and_made(warehouse: Warehouse) -> None:
     """Loads of many plans begin together: the first makes the columns, and none waits for ever or fails."""
     plans = [f"plan {number}" for number in range(6)]
-    for turn in range(3):
+    for turn in range(depth(3, short=1)):
         table = f"t{turn}"
         load_with_an_older_model(warehouse, *plans, table=table)
         warehouse.execute(f"DROP TABLE {warehouse.name(f'{table}_admins')}")
