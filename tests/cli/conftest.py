@@ -36,8 +36,8 @@ class Ended:
 
 
 def own(told: str) -> str:
-    """Return what a command itself says: an older Airflow warns beside it, of its own parts."""
-    airflow = r".*(?:site-packages/airflow/.*Warning: |\{providers_manager\.py:\d+\} WARNING - ).*\n"
+    """Return what a command itself says: an older Airflow tells beside it of its own parts."""
+    airflow = r".*(?:site-packages/airflow/.*Warning: |\{providers_manager\.py:\d+\} WARNING - |\[alembic\.).*\n"
     return told if NEWEST else re.sub(airflow, "", told)
 
 
