@@ -172,7 +172,7 @@ def restricted(server: Database) -> Iterator[str]:
             [f"drop owned by {name}", f"drop role {name}"],
         ),
         "mysql": (
-            [f"create user {name} identified by 'p'", f"grant select on test.* to {name}"],
+            [f"create user {name} identified by 'p'", f"grant select on {make_url(server.url).database}.* to {name}"],
             [f"drop user {name}"],
         ),
     }[server.name]
