@@ -151,10 +151,10 @@ def missing(connection: Connection, tables: PlanTables) -> list[Table | Column[o
         raise TableMismatchError(f"The schema {schema!r} does not exist in the warehouse. Create it first.")
     lacking: list[Table | Column[object]] = []
     for table in tables.kept:
-        if not catalog.has(table.name, table.schema):
+        present = catalog.columns(table.name, table.schema)
+        if not present:
             lacking.append(table)
             continue
-        present = catalog.columns(table.name, table.schema)
         mismatch = _mismatch(catalog, table, present, tables.mode)
         if mismatch:
             raise TableMismatchError(f"{mismatch} Or name another 'table'. Nothing was written.")
@@ -180,8 +180,7 @@ def abandoned_pairs(
     return tuple(
         pair
         for pair in plan_tables(name, schema, model.Nested.TABLES, mode, database).pairs[1:]
-        if catalog.has(pair.target.name, schema)
-        and not _mismatch(catalog, pair.target, catalog.columns(pair.target.name, schema), mode)
+        if (present := catalog.columns(pair.target.name, schema)) and not _mismatch(catalog, pair.target, present, mode)
     )
 
 
@@ -193,9 +192,7 @@ def abandoned_lists(connection: Connection, tables: PlanTables) -> list[Column[o
     items = tables.items
     [table] = model.plan_tables(model.Nested.JSON)
     columns = [column for column in table.columns if column.source in model.LISTS and column.name not in items.staged.c]
-    catalog = catalog_of(connection)
-    there = catalog.has(items.target.name, items.target.schema)
-    present = catalog.columns(items.target.name, items.target.schema) if there else {}
+    present = catalog_of(connection).columns(items.target.name, items.target.schema)
     if not all(
         column.name in present and fits(present[column.name].type, column, connection.dialect) for column in columns
     ):

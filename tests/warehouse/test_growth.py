@@ -104,7 +104,7 @@ def test_a_table_that_another_load_makes_in_between_is_one(warehouse: Warehouse)
         assert catalog.is_table("earlier", warehouse.schema)
         assert not catalog.is_table("later", warehouse.schema)
         warehouse.execute(f"CREATE TABLE {warehouse.name('later')} (id INTEGER)")
-        assert catalog.has("later", warehouse.schema)
+        assert catalog.columns("later", warehouse.schema)
         assert catalog.is_table("later", warehouse.schema)
 
 

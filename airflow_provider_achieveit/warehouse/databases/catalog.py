@@ -45,17 +45,18 @@ class Catalog:
         """Tell whether there is a schema of this name."""
         return schema in self.inspector.get_schema_names()
 
-    def has(self, name: str, schema: str | None) -> bool:
-        """Tell whether there is a table, a view or the like."""
-        return self.inspector.has_table(name, schema=schema)
-
     def is_table(self, name: str, schema: str | None) -> bool:
         """Tell whether something of this name is a table of the schema itself."""
         # The list that was read for the table before lacks one that another load has made since.
         return any(name.lower() in _table_names(seen, schema) for seen in (self.inspector, inspect(self.connection)))
 
     def columns(self, name: str, schema: str | None) -> dict[str, FoundColumn]:
-        """Return the columns of a table by their names, in lower case where case does not tell names apart."""
+        """Return the columns of a table by their names, in lower case where case does not tell names apart.
+
+        :return: empty: there is no table, no view or the like.
+        """
+        if not self.inspector.has_table(name, schema=schema):
+            return {}
         # SQLite's do not.
         fold = str.lower if self.connection.dialect.name == "sqlite" else str
         return {
@@ -85,25 +86,22 @@ class _OwnCatalog(Catalog):
 
     schemas: str
     tables: str
-    anything: str
-    """Tables, views and the like."""
     details: str
-    """Of columns: the name, the type, and whether it must be given; or what else :meth:`_column` takes."""
+    """Of columns, also of views: the name, the type, whether it must be given; or what else :meth:`_column` takes."""
 
     def has_schema(self, schema: str) -> bool:
         """Tell whether there is a schema of this name."""
         return bool(self._ask(self.schemas, schema))
-
-    def has(self, name: str, schema: str | None) -> bool:
-        """Tell whether there is a table, a view or the like."""
-        return bool(self._ask(self.anything, schema, name))
 
     def is_table(self, name: str, schema: str | None) -> bool:
         """Tell whether something of this name is a table of the schema itself."""
         return bool(self._ask(self.tables, schema, name))
 
     def columns(self, name: str, schema: str | None) -> dict[str, FoundColumn]:
-        """Return the columns of a table by their names in lower case: it does not tell them apart."""
+        """Return the columns of a table by their names in lower case: it does not tell them apart.
+
+        :return: empty: there is no table, no view or the like.
+        """
         return {column.lower(): self._column(*told) for column, *told in self._ask(self.details, schema, name)}
 
     def _ask(self, query: str, schema: str | None, name: str | None = None) -> Sequence[Any]:
@@ -127,8 +125,7 @@ class MysqlCatalog(_OwnCatalog):
         "AND (BINARY table_name = :name OR @@lower_case_table_names > 0)"
     )
     schemas = "SELECT 1 FROM information_schema.schemata WHERE schema_name = :schema"
-    anything = f"SELECT 1 FROM information_schema.tables WHERE {_of_table}"
-    tables = f"{anything} AND table_type = 'BASE TABLE'"
+    tables = f"SELECT 1 FROM information_schema.tables WHERE {_of_table} AND table_type = 'BASE TABLE'"
     details = (
         "SELECT column_name, data_type, column_type, character_set_name, collation_name, "
         "is_nullable = 'NO' AND column_default IS NULL AND extra NOT LIKE '%auto_increment%' "
@@ -154,7 +151,6 @@ class DuckdbCatalog(_OwnCatalog):
     _of_table = f"{_in_schema} AND lower(table_name) = lower(:name)"
     schemas = f"SELECT 1 FROM duckdb_schemas() WHERE {_in_schema}"
     tables = f"SELECT 1 FROM duckdb_tables() WHERE {_of_table}"
-    anything = f"{tables} UNION ALL SELECT 1 FROM duckdb_views() WHERE {_of_table.replace('table_name', 'view_name')}"
     details = (
         "SELECT column_name, data_type, NOT is_nullable AND column_default IS NULL "
         f"FROM duckdb_columns() WHERE {_of_table}"
