@@ -40,8 +40,10 @@ class PlanLoad:
     The order of calls: :meth:`write` for every page (:meth:`clear` to begin anew), then :meth:`apply`.
     """
 
-    def __init__(self, database: Database, connection: Connection, tables: PlanTables) -> None:
+    def __init__(self, database: Database, connection: Connection, tables: PlanTables, *, complete: bool) -> None:
         self.database, self.connection, self.tables = database, connection, tables
+        # Looked at once, when the load is opened: far away, each of a dozen looks at a catalogue takes its time.
+        self._complete = complete
 
     @property
     def limits(self) -> Limits:
@@ -70,9 +72,9 @@ class PlanLoad:
             plan's items as was told.
         """
         row = self._row(plan_id, snapshot_date)
+        if not self._complete:
+            return None
         with self.connection.begin():
-            if missing(self.connection, self.tables):
-                return None
             last = row.read()
             # The moment plays no part in counting.
             if last and self._state(plan_id, last.extracted_at, snapshot_date).count_items() == last.items:
@@ -110,7 +112,8 @@ class PlanLoad:
         told = LastLoad(extracted_at, 0, newest_change, settings)
         row, state = self._row(plan_id, snapshot_date), self._state(plan_id, extracted_at, snapshot_date)
         with _refusal_told(self.connection, self.tables.name):
-            make_missing(self.database, self.connection, self.tables)
+            if not self._complete:
+                make_missing(self.database, self.connection, self.tables)
             try:
                 return self._put(row, state, told, max_delete_ratio)
             except OvertakenError:
@@ -255,7 +258,7 @@ def plan_load(
         check_names(tables, database)
         with engine.connect() as connection:
             with connection.begin():
-                missing(connection, tables)
+                complete = not missing(connection, tables)
                 # Nothing is staged for these: the plan's rows in them go the way of all rows that are gone.
                 abandoned = abandoned_pairs(connection, table, schema, nested, mode, database)
                 for column in abandoned_lists(connection, tables):
@@ -264,7 +267,7 @@ def plan_load(
             with _refusal_told(connection, tables.name), connection.begin():
                 for temporary in tables.temporary:
                     temporary.create(connection, checkfirst=False)
-            yield PlanLoad(database, connection, tables)
+            yield PlanLoad(database, connection, tables, complete=complete)
     finally:
         engine.dispose()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Column, MetaData, Table, Text, create_engine, event
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
 
 from airflow_provider_achieveit.warehouse.compare import Changes
 from airflow_provider_achieveit.warehouse.databases import database_of
@@ -32,6 +34,7 @@ from tests.warehouse.loading import NOW, SUFFIXES, Item, load, made, plan_items,
 from tests.warehouse.real_databases import Warehouse
 
 EXACT = Context(prec=99)
+CATALOGUES = re.compile(r"pg_catalog|information_schema|sqlite_master|table_x?info|duckdb_(schemas|tables|columns)\(")
 
 
 def test_the_first_load_makes_the_tables_and_nothing_else(warehouse: Warehouse) -> None:
@@ -50,6 +53,31 @@ def test_the_same_load_twice_changes_nothing_but_the_moment(warehouse: Warehouse
     assert state(warehouse) == before
     moments = {row["_extracted_at"] for suffix in SUFFIXES for row in warehouse.read(f"plan_items{suffix}")}
     assert [moment if isinstance(moment, datetime) else datetime.fromisoformat(moment) for moment in moments] == [later]
+
+
+def test_the_catalogue_is_looked_at_before_the_plan_is_read_only(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(2))
+    engine, statements, before = warehouse.engine(), list[str](), list[str]()
+    event.listen(engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    load(warehouse, plan_items(2, "other"), engine=engine, before_apply=lambda _: before.extend(statements))
+    looks = [bool(CATALOGUES.search(statement)) for statement in statements]
+    assert any(looks[: len(before)])
+    assert not any(looks[len(before) :])
+
+
+def test_a_table_that_goes_away_while_the_plan_is_read_is_made_by_the_next_load(warehouse: Warehouse) -> None:
+    load(warehouse, plan_items(2))
+    before = warehouse.read("plan_items")
+    with pytest.raises((WarehouseError, OperationalError), match="plan_items_tags"):
+        load(
+            warehouse,
+            plan_items(2, "other"),
+            before_apply=lambda _: warehouse.execute(f"DROP TABLE {warehouse.name('plan_items_tags')}"),
+        )
+    assert warehouse.read("plan_items") == before
+    load(warehouse, plan_items(2, "other"))
+    assert [row["name"] for row in warehouse.read("plan_items")] == ["other"] * 2
+    assert len(warehouse.read("plan_items_tags")) == 4
 
 
 def test_the_tables_mirror_the_plan(warehouse: Warehouse) -> None:
