@@ -71,6 +71,7 @@ class PlanLoad:
         :return: None: there was no load, a table or column is missing, or the items' table has not as many of the
             plan's items as was told.
         """
+        # First, as it refuses a snapshot without its day.
         row = self._row(plan_id, snapshot_date)
         if not self._complete:
             return None
