@@ -30,9 +30,9 @@ class LoopLagTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         if self.max_sockets is not None:
-            from airflow_provider_achieveit.api import aio
+            from airflow_provider_achieveit.api import session
 
-            aio._MAX_SOCKETS = self.max_sockets
+            session._MAX_SOCKETS = self.max_sockets
         clock = asyncio.get_running_loop().time
         # Such a write takes microseconds.
         with Path(self.path).open("ab", buffering=0) as file:  # noqa: ASYNC230

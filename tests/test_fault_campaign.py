@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_achieveit.api.aio import shared_client
+from airflow_provider_achieveit.api.aio import AsyncAchieveItClient
 from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import UpdateKind
@@ -57,7 +57,7 @@ def faults_of(server: RunningSimulator, faults: Schedule) -> Iterator[None]:
 
 
 async def wait_async(config: ClientConfig, wait: JobWait) -> WaitOutcome:
-    async with shared_client(config) as client:
+    async with AsyncAchieveItClient(config) as client:
         return await client.wait_for_jobs(UpdateKind.PROGRESS, wait)
 
 

@@ -84,9 +84,9 @@ class AchieveItHook(BaseHook):
 
         :raises AchieveItRequestError: the connection's settings cannot be used; the message says why.
         """
-        from airflow_provider_achieveit.api.aio import shared_client
+        from airflow_provider_achieveit.api.aio import AsyncAchieveItClient
 
-        async with shared_client(await self.get_async_config()) as client:
+        async with AsyncAchieveItClient(await self.get_async_config()) as client:
             yield client
 
     async def get_async_config(self) -> ClientConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -13,6 +14,9 @@ from airflow_provider_achieveit.api.contract import UpdateKind
 from airflow_provider_achieveit.api.failure import ApiError, Failure, FailureKind
 from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
 from airflow_provider_achieveit.exceptions import AchieveItUnavailableError
+
+log = logging.getLogger(__name__)
+"""Not the trigger's own: each of thousands of those is eight objects."""
 
 
 class AchieveItJobTrigger(BaseTrigger):
@@ -72,14 +76,17 @@ class AchieveItJobTrigger(BaseTrigger):
         return
 
     async def _wait(self) -> WaitOutcome:
+        from airflow_provider_achieveit.api.aio import AsyncAchieveItClient
         from airflow_provider_achieveit.hooks.achieveit import AchieveItHook
 
         wait = JobWait(self.job_ids, poll_interval=self.poll_interval, deadline=self.deadline, now=time.time())
         try:
-            async with AchieveItHook(self.achieveit_conn_id).get_async_conn() as client:
+            # Not the hook's get_async_conn: the hook and its generator would stay as long as the wait (see aio.py).
+            config = await AchieveItHook(self.achieveit_conn_id).get_async_config()
+            async with AsyncAchieveItClient(config) as client:
                 # The worker has said what is waited for, Airflow says that the trigger starts, and a triggerer has
                 # little room for the lines of thousands of waits.
-                self.log.debug("Waiting for %d job(s): %s", len(wait.pending), wait.told_pending())
+                log.debug("Waiting for %d job(s): %s", len(wait.pending), wait.told_pending())
                 return await client.wait_for_jobs(UpdateKind(self.kind), wait)
         except ApiError as error:
             return WaitOutcome({}, error.failure)
@@ -89,9 +96,7 @@ class AchieveItJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Say what a killed task leaves behind (Airflow 3.3 and later): AchieveIt has no way to cancel a job."""
-        self.log.warning(
-            "Killed while waiting for jobs %s: AchieveIt will still apply them", ", ".join(self.job_ids[:20])
-        )
+        log.warning("Killed while waiting for jobs %s: AchieveIt will still apply them", ", ".join(self.job_ids[:20]))
 
 
 def read_event(event: Any) -> tuple[WaitOutcome, Any]:

@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from airflow_provider_achieveit.api import aio
-from airflow_provider_achieveit.api.aio import shared_client
+from airflow_provider_achieveit.api import session
+from airflow_provider_achieveit.api.aio import AsyncAchieveItClient
 from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobState, UpdateKind
@@ -43,14 +43,14 @@ def wait_for(*jobs: str, seconds: float = 20) -> JobWait:
 async def test_waits_over_tls(tls_simulator: RunningSimulator) -> None:
     tls_simulator.world.settings.job_seconds = 0.2
     good, bad = submit(tls_simulator), submit(tls_simulator, b"External ID\nnope")
-    async with shared_client(config_of(tls_simulator)) as client:
+    async with AsyncAchieveItClient(config_of(tls_simulator)) as client:
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(good, bad))
     assert {job: result.end for job, result in outcome.results.items()} == {good: JobEnd.APPLIED, bad: JobEnd.REFUSED}
     assert outcome.results[bad].reason
 
 
 async def test_an_unknown_ca_ends_the_wait(tls_simulator: RunningSimulator) -> None:
-    async with shared_client(config_of(tls_simulator, verify=True)) as client:
+    async with AsyncAchieveItClient(config_of(tls_simulator, verify=True)) as client:
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
     assert outcome.failure is not None
     assert outcome.failure.kind is FailureKind.REQUEST
@@ -69,7 +69,7 @@ async def test_survives_everything_that_passes(simulator: RunningSimulator) -> N
         ("status", {"status": 404}),
     ]:
         simulator.faults.add(kind, method="GET", nth=len(simulator.faults.rules) + 1, **options)
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job))
     assert outcome.results[job].end is JobEnd.APPLIED
     assert len([r for r in simulator.world.requests if r.method == "GET"]) >= 7
@@ -77,7 +77,7 @@ async def test_survives_everything_that_passes(simulator: RunningSimulator) -> N
 
 async def test_a_refused_key_ends_the_wait_after_one_round(simulator: RunningSimulator) -> None:
     config = ClientConfig(simulator.url, "wrong", allow_http=True)
-    async with shared_client(config) as client:
+    async with AsyncAchieveItClient(config) as client:
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
     assert outcome.failure is not None
     assert outcome.failure.kind is FailureKind.AUTH
@@ -87,7 +87,7 @@ async def test_a_refused_key_ends_the_wait_after_one_round(simulator: RunningSim
 async def test_the_deadline_ends_the_wait(simulator: RunningSimulator) -> None:
     simulator.world.settings.job_seconds = 60
     job = submit(simulator)
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job, seconds=0.3))
     assert outcome.results[job].end is JobEnd.TIMEOUT
 
@@ -96,7 +96,7 @@ async def test_a_redirect_on_the_same_host_is_followed_and_none_to_another(simul
     job = submit(simulator)
     path = f"/api/progressupdates/status/{job}"
     simulator.faults.add("redirect", method="GET", location=f"{path}?again=1", path=f"{path}$")
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         assert (await client.job_status(UpdateKind.PROGRESS, job)).state in (JobState.APPLIED, JobState.PENDING)
         simulator.faults.replace([])
         simulator.faults.add("redirect", location="http://localhost:1/status")
@@ -109,27 +109,27 @@ async def test_users_of_one_loop_share_a_session_and_the_last_one_closes_it(simu
     config = config_of(simulator)
 
     async def use(hold: asyncio.Event) -> object:
-        async with shared_client(config) as client:
+        async with AsyncAchieveItClient(config) as client:
             await hold.wait()
-            return client._session
+            return client._shared.session.http
 
     hold = asyncio.Event()
     users = [asyncio.create_task(use(hold)) for _ in range(5)]
-    async with shared_client(config) as client:
+    async with AsyncAchieveItClient(config) as client:
         hold.set()
         sessions = set(await asyncio.gather(*users))
-        assert sessions == {client._session}
-        assert not client._session.closed
-    assert client._session.closed
-    async with shared_client(config) as again:
-        assert again._session is not client._session
+        assert sessions == {client._shared.session.http}
+        assert not client._shared.session.http.closed
+    assert client._shared.session.http.closed
+    async with AsyncAchieveItClient(config) as again:
+        assert again._shared.session.http is not client._shared.session.http
 
 
 async def test_a_cancelled_wait_leaves_nothing_open(simulator: RunningSimulator) -> None:
     simulator.faults.add("delay", seconds=30, times=None)
 
     async def wait() -> None:
-        async with shared_client(config_of(simulator)) as client:
+        async with AsyncAchieveItClient(config_of(simulator)) as client:
             await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
 
     task = asyncio.create_task(wait())
@@ -150,7 +150,7 @@ async def test_netrc_does_not_replace_the_key(
         file.write("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", netrc)
     job = submit(simulator)
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         await client.job_status(UpdateKind.PROGRESS, job)
 
 
@@ -158,7 +158,7 @@ async def test_no_proxy_to_this_machine(simulator: RunningSimulator, monkeypatch
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     job = submit(simulator)
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job))
     assert outcome.results[job].end is JobEnd.APPLIED
 
@@ -166,7 +166,7 @@ async def test_no_proxy_to_this_machine(simulator: RunningSimulator, monkeypatch
 async def test_a_server_that_hangs_does_not_outlive_the_deadline(simulator: RunningSimulator) -> None:
     simulator.faults.add("delay", seconds=30, times=None)
     began = time.time()
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j", seconds=0.5))
     assert time.time() - began < 10
     assert outcome.results["j"].end is JobEnd.TIMEOUT
@@ -175,14 +175,14 @@ async def test_a_server_that_hangs_does_not_outlive_the_deadline(simulator: Runn
 @pytest.mark.parametrize("location", [r"http://127.0.0.1:9\@{host}/x", "http://u:p@{host}/x", "http://[bad"])
 async def test_an_odd_redirect_is_an_error_not_a_crash(simulator: RunningSimulator, location: str) -> None:
     simulator.faults.add("redirect", location=location.format(host=simulator.url.partition("://")[2]), times=None)
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j", seconds=1))
     assert outcome.failure is not None or outcome.results["j"].end is JobEnd.TIMEOUT
 
 
 async def test_the_key_is_cut_out_of_what_the_server_repeats(simulator: RunningSimulator) -> None:
     simulator.faults.add("status", status=403, body=f"not you, {simulator.api_key}", times=None)
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         outcome = await client.wait_for_jobs(UpdateKind.PROGRESS, wait_for("j"))
     assert outcome.failure is not None
     assert "not you, ***" in outcome.failure.message
@@ -193,7 +193,7 @@ PAGE = {"skip": 0, "take": 1, "sort_key": "lastUpdated", "descending": True}
 
 async def test_a_page_is_what_the_synchronous_carrier_reads(tls_simulator: RunningSimulator) -> None:
     config = config_of(tls_simulator)
-    async with shared_client(config) as client:
+    async with AsyncAchieveItClient(config) as client:
         page = await client.plan_page(DEMO_PLAN_ID, **PAGE)  # type: ignore[arg-type]
     with AchieveItClient(config) as synchronous:
         assert page == synchronous.fetch_plan_page(DEMO_PLAN_ID, **PAGE)  # type: ignore[arg-type]
@@ -202,7 +202,7 @@ async def test_a_page_is_what_the_synchronous_carrier_reads(tls_simulator: Runni
 
 async def test_older_tenants_have_pages_at_another_address(simulator: RunningSimulator) -> None:
     simulator.world.settings.export_addresses = ("legacy",)
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         page = await client.plan_page(DEMO_PLAN_ID, **PAGE)  # type: ignore[arg-type]
         assert page.total_count == len(simulator.world.plans[DEMO_PLAN_ID].items)
         with pytest.raises(ApiError, match="may not see plan nowhere"):
@@ -223,7 +223,7 @@ async def test_a_page_takes_no_more_time_or_memory_than_it_may(
 ) -> None:
     simulator.faults.add(**fault)  # type: ignore[arg-type]
     began = time.monotonic()
-    async with shared_client(config_of(simulator, timeout=0.2)) as client:
+    async with AsyncAchieveItClient(config_of(simulator, timeout=0.2)) as client:
         with pytest.raises(ApiError, match=told) as caught:
             await client.plan_page(DEMO_PLAN_ID, **PAGE)  # type: ignore[arg-type]
     assert time.monotonic() - began < 10
@@ -234,10 +234,10 @@ async def test_the_wait_for_a_connection_is_no_wait_for_achieveit(
     simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Waits that begin after their deadlines look once, however many others are in front of them."""
-    monkeypatch.setattr(aio, "_MAX_SOCKETS", 2)
+    monkeypatch.setattr(session, "_MAX_SOCKETS", 2)
     simulator.faults.add("delay", seconds=0.25, times=None)
     jobs = [submit(simulator) for _ in range(16)]
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         waits = [client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job, seconds=-1)) for job in jobs]
         outcomes = await asyncio.gather(*waits)
     ends = [result.end for outcome in outcomes for result in outcome.results.values()]
@@ -247,11 +247,11 @@ async def test_the_wait_for_a_connection_is_no_wait_for_achieveit(
 async def test_connections_go_to_those_who_came_first(
     simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aio, "_MAX_SOCKETS", 2)
+    monkeypatch.setattr(session, "_MAX_SOCKETS", 2)
     simulator.world.settings.job_seconds = 60
     simulator.faults.add("delay", seconds=0.02, times=None)
     jobs = [submit(simulator) for _ in range(12)]
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         waits = [client.wait_for_jobs(UpdateKind.PROGRESS, wait_for(job, seconds=2)) for job in jobs]
         await asyncio.gather(*waits)
     asked = Counter(request.path for request in simulator.world.requests if request.method == "GET")
@@ -263,10 +263,10 @@ async def test_connections_go_to_those_who_came_first(
 async def test_who_gets_no_connection_at_all_is_told_so(
     simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aio, "_MAX_SOCKETS", 1)
-    monkeypatch.setattr(aio, "_LONGEST_QUEUE", 0.1)
+    monkeypatch.setattr(session, "_MAX_SOCKETS", 1)
+    monkeypatch.setattr(session, "_LONGEST_QUEUE", 0.1)
     simulator.faults.add("delay", seconds=30, times=None)
-    async with shared_client(config_of(simulator)) as client:
+    async with AsyncAchieveItClient(config_of(simulator)) as client:
         first = asyncio.create_task(client.job_status(UpdateKind.PROGRESS, "slow"))
         while not simulator.world.requests:  # noqa: ASYNC110 - the server knows no events
             await asyncio.sleep(0.01)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_achieveit.api import aio, rate
-from airflow_provider_achieveit.api.aio import shared_client
+from airflow_provider_achieveit.api import rate, session
+from airflow_provider_achieveit.api.aio import AsyncAchieveItClient
 from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import UpdateKind
@@ -37,7 +37,7 @@ import asyncio, sys
 from concurrent.futures import ThreadPoolExecutor
 from airflow_provider_achieveit.api import rate
 rate._MINUTE = {window}
-from airflow_provider_achieveit.api.aio import shared_client
+from airflow_provider_achieveit.api.aio import AsyncAchieveItClient
 from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import UpdateKind
@@ -48,7 +48,7 @@ def ask(number):
         client.job_status(UpdateKind.PROGRESS, str(number))
 
 async def ask_all(numbers):
-    async with shared_client(config) as client:
+    async with AsyncAchieveItClient(config) as client:
         await asyncio.gather(*(client.job_status(UpdateKind.PROGRESS, str(number)) for number in numbers))
 
 if sys.argv[1] == "threads":
@@ -162,8 +162,8 @@ async def test_waits_in_an_event_loop_end_at_their_deadlines_and_block_nothing(
 ) -> None:
     """Also those that stand behind one that has more time, and has the last connection."""
     monkeypatch.setattr(rate, "_MINUTE", 60.0)
-    monkeypatch.setattr(aio, "_MAX_SOCKETS", connections)
-    async with shared_client(config_of(simulator, 1)) as client:
+    monkeypatch.setattr(session, "_MAX_SOCKETS", connections)
+    async with AsyncAchieveItClient(config_of(simulator, 1)) as client:
         await client.job_status(UpdateKind.PROGRESS, "the one request of this minute")
         patient = asyncio.create_task(client.job_status(UpdateKind.PROGRESS, "patient"))
         await asyncio.sleep(0.05)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trustme
 
-from airflow_provider_achieveit.api.aio import shared_client
+from airflow_provider_achieveit.api.aio import AsyncAchieveItClient
 from airflow_provider_achieveit.api.client import AchieveItClient
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.api.contract import JobState, JobStatus, UpdateKind
@@ -50,7 +50,7 @@ def status(config: ClientConfig, patience: float | None = None) -> JobStatus:
 
 def status_async(config: ClientConfig, patience: float | None = None) -> JobStatus:
     async def ask() -> JobStatus:
-        async with shared_client(config) as client:
+        async with AsyncAchieveItClient(config) as client:
             return await client.job_status(UpdateKind.PROGRESS, JOB, patience)
 
     return asyncio.run(ask())
@@ -308,8 +308,8 @@ class TestTrust:
             assert manager.connection_pool_kw["ssl_minimum_version"] is ssl.TLSVersion.TLSv1_2
 
     async def test_tls_below_1_2_is_refused_in_the_triggerer(self) -> None:
-        async with shared_client(config("https://127.0.0.1:9")) as client:
-            assert client._shared.tls.minimum_version is ssl.TLSVersion.TLSv1_2
+        async with AsyncAchieveItClient(config("https://127.0.0.1:9")) as client:
+            assert client._shared.session.tls.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 class TestProxies:

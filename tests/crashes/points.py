@@ -206,7 +206,7 @@ INSTRUMENTED: list[tuple[str, Function]] = [
     ("http.client.HTTPConnection.send", _send),
     ("urllib3.connection.HTTPConnection.getresponse", _answer),
     ("airflow_provider_achieveit.api.client.AchieveItClient.job_status", _look),
-    ("airflow_provider_achieveit.api.aio.AsyncAchieveItClient.job_status", _async_look),
+    ("airflow_provider_achieveit.api.polling.JobPoller._look", _async_look),
     *((f"{store}.plan", _doing("plan")) for store in _STORES),
     *((f"{store}.write_rejects", _doing("rejects")) for store in _STORES),
     *((f"{store}.{write}", _write) for store in _STORES for write in ("claim", "put")),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.cli.cli_parser import get_parser
 
-from airflow_provider_achieveit.api import aio, http, retry
+from airflow_provider_achieveit.api import http, retry, session
 from airflow_provider_achieveit.api.config import ClientConfig
 from airflow_provider_achieveit.simulator.server import RunningSimulator
 from tests.dag_runs import run_dag
@@ -42,8 +42,8 @@ def test_its_command_exists() -> None:
         f"(default {ClientConfig('https://x', 'key').max_retries})",
         f"from\n  {retry._FIRST_WAIT:g} up to {retry._LONGEST_WAIT:g} s",
         f"up to {http.LONGEST_PAUSE:g} s within a task",
-        f"at most {aio._MAX_SOCKETS} connections",
-        f"up to {aio._LONGEST_QUEUE:g} s later",
+        f"at most {session._MAX_SOCKETS} connections",
+        f"up to {session._LONGEST_QUEUE:g} s later",
     ],
 )
 def test_its_figures_are_those_of_the_package(figure: str) -> None:

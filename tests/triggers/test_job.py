@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
 import time
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_achieveit.api import session
 from airflow_provider_achieveit.api.failure import FailureKind
 from airflow_provider_achieveit.api.jobs import JobEnd, WaitOutcome
 from airflow_provider_achieveit.exceptions import AchieveItUnavailableError
@@ -80,6 +83,44 @@ async def test_killed_says_what_goes_on(capsys: pytest.CaptureFixture[str], capl
     told = caplog.text + capsys.readouterr().out
     assert "job-7" in told
     assert "will still apply" in told
+
+
+@pytest.mark.parametrize("answers_in", [0, 60], ids=["asleep", "in the queue"])
+async def test_a_wait_is_made_of_few_objects(
+    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch, answers_in: float
+) -> None:
+    """Python's garbage collection stops the event loop while it goes through all of thousands of waits."""
+    monkeypatch.setattr(session, "_MAX_SOCKETS", 1)
+    simulator.world.settings.job_seconds = 600
+    simulator.faults.add("delay", method="GET", seconds=answers_in, times=None)
+    job = submit()
+    waits: list[asyncio.Task[None]] = []
+
+    async def wait() -> None:
+        async for _ in AchieveItJobTrigger(job_ids=[job], deadline=time.time() + 600, poll_interval=600).run():
+            pass
+
+    async def with_more(number: int) -> int:
+        """Let so many more wait, and return how many objects there are then."""
+        simulator.world.requests.clear()
+        waits.extend(asyncio.create_task(wait()) for _ in range(number))
+        async with asyncio.timeout(30):
+            while not answers_in and len(simulator.world.requests) < number:  # noqa: ASYNC110 - it knows no events
+                await asyncio.sleep(0.01)
+        # The last answer is read, and the one connection is there.
+        await asyncio.sleep(0.5)
+        # The simulator is in this process.
+        simulator.world.requests.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    # The first ones bring the session, and what is imported with it.
+    few = await with_more(5)
+    many = await with_more(100)
+    for task in waits:
+        task.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    assert (many - few) / 100 < 28
 
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "success"}, "done"])
