@@ -37,6 +37,7 @@ ROWS = {
     "until all are polled, s": "{start:.0f}",
     "event-loop lag, p99, ms": "{lag_p99:.0f}",
     "                max, ms": "{lag_max:.0f}",
+    "    at start, p99, ms": "{lag_start:.0f}",
     "cores, triggers' process": "{cores:.2f}",
     "       its supervisor": "{cores_supervisor:.2f}",
     "       the server": "{cores_server:.2f}",

@@ -81,22 +81,28 @@ class Waiting:
             raise RuntimeError(f"The triggerer did not begin:\n{(self.home / 'log').read_text(errors='replace')}")
         [self.runner] = children(self.supervisor)
         before = own_memory(self.runner)
-        deferred = time.monotonic()
+        deferred = time.time()
         self._ask_rows("wait", groups=groups, poll_interval=self.options.poll)
         all_asked = self._until(lambda: self._report()["asked"] == jobs + 1, LONGEST_START)
-        start = time.monotonic() - deferred if all_asked else float("nan")
+        started = time.time()
+        start = started - deferred if all_asked else float("nan")
         # Each trigger has told its start; until then, log lines may still hold the event loop up.
         self._until(lambda: open_files(self.supervisor) > len(groups), LONGEST_END)
-        # The first answers came in a burst.
-        time.sleep(self.options.poll)
+        # The first answers came in a burst, and what the start has left behind is taken away soon after.
+        requests = self._report()["requests"]
+        self._until(lambda: self._report()["requests"] >= requests + jobs, LONGEST_END)
         began = time.time()
         steady = self._steady()
         end = time.time()
         memory = (own_memory(self.runner) - before) / jobs / 1000
         ends = self._ends()
         # Not before: one that is very late wakes only now.
-        late = lags(lag, began, end)
-        lateness = {"lag_p99": quantile(late, 0.99) * 1000, "lag_max": quantile(late, 1) * 1000}
+        late, late_at_start = lags(lag, began, end), lags(lag, deferred, started)
+        lateness = {
+            "lag_p99": quantile(late, 0.99) * 1000,
+            "lag_max": quantile(late, 1) * 1000,
+            "lag_start": quantile(late_at_start, 0.99) * 1000,
+        }
         return {"start": start, "memory": memory} | lateness | steady | ends
 
     def _steady(self) -> Figures:

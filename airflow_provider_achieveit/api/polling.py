@@ -27,6 +27,10 @@ from airflow_provider_achieveit.api.session import AsyncSession, patience_left
 
 log = logging.getLogger(__name__)
 
+_LINE_PAUSE = 0.05
+"""Seconds from one line about a wait that goes on to the next: Airflow's triggerer takes in some hundred lines a second
+from the process of its triggers, and one more would stop the event loop until there is room."""
+
 
 async def ask_job_status(session: AsyncSession, kind: UpdateKind, job_id: str, patience: float | None) -> JobStatus:
     """Ask once for a job's state, on a connection that the caller has.
@@ -78,6 +82,7 @@ class JobPoller:
         self._sooner = asyncio.Event()
         self._looking: dict[asyncio.Task[None], _Waiting] = {}
         self._dispatching: asyncio.Task[None] | None = None
+        self._next_line = 0.0
 
     async def outcome(self, kind: UpdateKind, wait: JobWait) -> WaitOutcome:
         """Look at the jobs of a wait, round by round, until it is over; return what came out.
@@ -177,8 +182,9 @@ class JobPoller:
         if waiting.left and wait.pending:
             return
         now = max(time.time(), wait.deadline) if waiting.last_round else time.time()
-        if line := wait.report(now):
+        if time.monotonic() >= self._next_line and (line := wait.report(now)):
             log.info(line)
+            self._next_line = time.monotonic() + _LINE_PAUSE
         self._begin_round(waiting, wait.next_delay(now) if wait.pending else 0.0)
 
     def _leave_queue(self, waiting: _Waiting) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from contextvars import ContextVar
 
 import pytest
@@ -42,32 +43,48 @@ async def asked(simulator: RunningSimulator, times: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_wait_tells_of_itself_in_its_own_log(
-    simulator: RunningSimulator, config: ClientConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Airflow finds the log of a trigger by the context variables of its task."""
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """Give the lines about waits that go on, and in whose context they were written."""
     monkeypatch.setattr(jobs, "REPORT_INTERVAL", 0.1)
-    simulator.world.settings.job_seconds = 0.5
-    told: list[tuple[str, str]] = []
+    lines: list[tuple[str, str]] = []
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            told.append((WHOSE.get(), record.getMessage()))
-
-    async def wait(name: str, job: str) -> None:
-        WHOSE.set(name)
-        await outcome(client, job)
+            lines.append((WHOSE.get(), record.getMessage()))
 
     handler = Handler()
-    polling.log.addHandler(handler)
     monkeypatch.setattr(polling.log, "level", logging.INFO)
+    polling.log.addHandler(handler)
+    yield lines
+    polling.log.removeHandler(handler)
+
+
+async def wait_as(whose: str, client: AsyncAchieveItClient, job: str) -> None:
+    WHOSE.set(whose)
+    await outcome(client, job)
+
+
+async def test_a_wait_tells_of_itself_in_its_own_log(
+    simulator: RunningSimulator, config: ClientConfig, told: list[tuple[str, str]]
+) -> None:
+    """Airflow finds the log of a trigger by the context variables of its task."""
+    simulator.world.settings.job_seconds = 0.5
     first, second = submit(config), submit(config)
-    try:
-        async with AsyncAchieveItClient(config) as client:
-            await asyncio.gather(wait("first", first), wait("second", second))
-    finally:
-        polling.log.removeHandler(handler)
-    assert {(name, message.rpartition(": ")[2]) for name, message in told} == {("first", first), ("second", second)}
+    async with AsyncAchieveItClient(config) as client:
+        await asyncio.gather(wait_as("first", client, first), wait_as("second", client, second))
+    assert {(whose, line.rpartition(": ")[2]) for whose, line in told} == {("first", first), ("second", second)}
+
+
+async def test_thousands_of_waits_do_not_tell_of_themselves_at_once(
+    simulator: RunningSimulator, config: ClientConfig, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "_LINE_PAUSE", 600)
+    simulator.world.settings.job_seconds = 0.5
+    job = submit(config)
+    async with AsyncAchieveItClient(config) as client:
+        await asyncio.gather(*(wait_as(str(number), client, job) for number in range(5)))
+    assert len(told) == 1
 
 
 async def test_one_that_is_cancelled_does_not_disturb_the_others(
