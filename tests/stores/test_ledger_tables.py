@@ -412,13 +412,18 @@ def test_a_row_that_somebody_holds_is_waited_for_but_not_for_ever(
                 ledger.claim(BATCHES[0].sha256, SENDING)
             assert 0.9 < time.monotonic() - began < 5
         # What was sent is written down as soon as they let go.
-        with ledger_of(database) as ledger:
-            queued = BatchRecord(BatchState.QUEUED, "job-1", at=SENDING.at)
-            writing = threading.Thread(target=ledger.put, args=(BATCHES[0].sha256, queued))
-            writing.start()
-            time.sleep(1.5)
-            held.rollback()
-            writing.join(timeout=30)
+        queued = BatchRecord(BatchState.QUEUED, "job-1", at=SENDING.at)
+
+        def write() -> None:
+            # Opened here: SQLite's connections are of one thread, which has to close them too.
+            with ledger_of(database) as ledger:
+                ledger.put(BATCHES[0].sha256, queued)
+
+        writing = threading.Thread(target=write)
+        writing.start()
+        time.sleep(1.5)
+        held.rollback()
+        writing.join(timeout=30)
     assert sorted(str(row["job_id"]) for row in database.rows()) == ["None", "None", "job-1"]
 
 
