@@ -20,6 +20,7 @@ from tests.cluster.programs import Programs
 with Programs(Path(sys.argv[1])) as programs:
     child = "trap '' TERM; sleep 600 & echo $! >pid.new; mv pid.new pid; wait"
     programs.start("shell", ["sh", "-c", child], os.environ)
+    Path("started").touch()
     time.sleep(600)
 """
 
@@ -32,6 +33,8 @@ def test_a_killed_test_process_leaves_no_program_running(tmp_path: Path) -> None
     )
     try:
         until((tmp_path / "pid").exists, seconds=30, what="the program runs", pause=0.05)
+        # Also the guard has heard of it.
+        until((tmp_path / "started").exists, seconds=30, what="it is started", pause=0.05)
         pid = int((tmp_path / "pid").read_text())
         assert psutil.pid_exists(pid)
     finally:
