@@ -64,8 +64,10 @@ class AsyncAchieveItClient:
         if self._shared.users == 0:
             # No await between the count and the removal: nobody can have joined meanwhile.
             del _sessions[asyncio.get_running_loop()].by_config[self.config]
-            await self._shared.poller.close()
-            await self._shared.session.close()
+            try:
+                await self._shared.poller.close()
+            finally:
+                await self._shared.session.close()
 
     async def job_status(self, kind: UpdateKind, job_id: str, patience: float | None = None) -> JobStatus:
         """Ask once for a job's state.
