@@ -16,7 +16,7 @@ from airflow_provider_achieveit.api.jobs import JobWait, WaitOutcome
 from airflow_provider_achieveit.exceptions import AchieveItUnavailableError
 
 log = logging.getLogger(__name__)
-"""Not the trigger's own: each of thousands of those is eight objects."""
+"""Not the trigger's own, which would be objects more for each of thousands of waits (see api/polling.py)."""
 
 
 class AchieveItJobTrigger(BaseTrigger):
@@ -81,7 +81,7 @@ class AchieveItJobTrigger(BaseTrigger):
 
         wait = JobWait(self.job_ids, poll_interval=self.poll_interval, deadline=self.deadline, now=time.time())
         try:
-            # Not the hook's get_async_conn: the hook and its generator would stay as long as the wait (see aio.py).
+            # Not the hook's get_async_conn: the hook and its generator would stay as long as the wait.
             config = await AchieveItHook(self.achieveit_conn_id).get_async_config()
             async with AsyncAchieveItClient(config) as client:
                 # The worker has said what is waited for, Airflow says that the trigger starts, and a triggerer has
